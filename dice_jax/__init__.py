@@ -1,0 +1,23 @@
+"""Overlap losses for JAX: a Dice loss is a function of a few sums."""
+
+from dice_jax.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
+from dice_jax.losses import cross_entropy_loss as cross_entropy_loss
+from dice_jax.losses import dice_loss as dice_loss
+from dice_jax.losses import focal_tversky_loss as focal_tversky_loss
+from dice_jax.losses import generalized_dice_loss as generalized_dice_loss
+from dice_jax.losses import jaccard_loss as jaccard_loss
+from dice_jax.losses import log_cosh_dice_loss as log_cosh_dice_loss
+from dice_jax.losses import log_dice_loss as log_dice_loss
+from dice_jax.losses import squared_dice_loss as squared_dice_loss
+from dice_jax.losses import tversky_loss as tversky_loss
+from dice_jax.overlap import dice_index as dice_index
+from dice_jax.overlap import generalized_dice_index as generalized_dice_index
+from dice_jax.overlap import jaccard_index as jaccard_index
+from dice_jax.overlap import squared_dice_index as squared_dice_index
+from dice_jax.overlap import tversky_index as tversky_index
+from dice_jax.region_sums import RegionSums as RegionSums
+from dice_jax.region_sums import region_sums as region_sums
+from dice_jax.region_sums import sigmoid_region_sums as sigmoid_region_sums
+from dice_jax.region_sums import softmax_region_sums as softmax_region_sums
+
+__version__ = "0.1.0"

@@ -1,0 +1,199 @@
+"""What the public functions check at their door: static facts, with errors that spell the mend."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Axis = int | Sequence[int] | None
+
+
+def describe(x: Any) -> str:
+    """Say in a few words what came, for an error message: type, dtype and shape.
+
+    Args:
+        x: anything.
+
+    Returns:
+        For example ``"float32 of shape (2, 3)"``.
+    """
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return f"{x.dtype} of shape {tuple(x.shape)}"
+    return f"a {type(x).__name__}"
+
+
+def as_array(name: str, x: Any) -> jax.Array:
+    """Convert an array-like argument once, at the door.
+
+    Args:
+        name: the argument's name, for the error.
+        x: a JAX or NumPy array, or a (nested sequence of) Python numbers.
+
+    Returns:
+        A JAX array.
+
+    Raises:
+        TypeError: if ``x`` is no array of numbers.
+    """
+    if isinstance(x, jax.Array):
+        return x
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of numbers, got {describe(x)}") from error
+    return array
+
+
+def is_float(x: jax.Array) -> bool:
+    """Tell whether an array is of a floating type (float16, bfloat16, float32, float64)."""
+    return bool(jnp.issubdtype(x.dtype, jnp.floating))
+
+
+def is_integer(x: jax.Array) -> bool:
+    """Tell whether an array is of an integer type (bool is not one)."""
+    return bool(jnp.issubdtype(x.dtype, jnp.integer))
+
+
+def accumulation_dtype(*arrays: jax.Array | None) -> np.dtype[Any]:
+    """Choose the type that sums are accumulated in: at least float32, float64 if any input is.
+
+    Args:
+        *arrays: the inputs; ``None`` and non-floating ones do not count.
+
+    Returns:
+        float32 or float64.
+    """
+    wide = any(a is not None and is_float(a) and a.dtype == np.float64 for a in arrays)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
+def normalize_axis(name: str, axis: Axis, ndim: int, *, what: str) -> tuple[int, ...]:
+    """Turn ``axis`` into sorted, distinct, non-negative axis numbers.
+
+    Args:
+        name: the argument's name, for the error.
+        axis: an axis, several, or ``None`` for all.
+        ndim: the number of axes there are.
+        what: what has those axes, for the error.
+
+    Returns:
+        The axes, ascending.
+
+    Raises:
+        TypeError: if an axis is not an integer.
+        ValueError: if an axis does not exist or is named twice.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    try:
+        entries = (operator.index(axis),)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        try:
+            entries = tuple(operator.index(a) for a in axis)  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+        except TypeError:
+            raise TypeError(
+                f"{name} must be an int, a sequence of ints or None, got {axis!r}"
+            ) from None
+    for entry in entries:
+        if not -ndim <= entry < ndim:
+            raise ValueError(f"{name} {entry} does not exist: {what} has {ndim} axes")
+    axes = sorted(entry % ndim for entry in entries)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name} {entries} names an axis twice: {what} has {ndim} axes")
+    return tuple(axes)
+
+
+def check_where(where: Any, pixel_shape: tuple[int, ...]) -> jax.Array | None:
+    """Check a mask or weight against the pixels it is for.
+
+    Args:
+        where: boolean or floating, broadcastable to ``pixel_shape``; or ``None``.
+        pixel_shape: the shape of the pixels (without a class axis).
+
+    Returns:
+        ``where`` as an array with as many axes as the pixels have, or ``None``.
+
+    Raises:
+        TypeError: if it is neither boolean nor floating.
+        ValueError: if it does not broadcast to the pixel shape.
+    """
+    if where is None:
+        return None
+    where = as_array("where", where)
+    if not (where.dtype == jnp.bool_ or is_float(where)):
+        raise TypeError(
+            f"where must be boolean or floating, got {describe(where)}; write where={{mask}} != 0"
+        )
+    try:
+        fits = np.broadcast_shapes(where.shape, pixel_shape) == tuple(pixel_shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"where must broadcast to the pixel shape {tuple(pixel_shape)}, got {describe(where)}"
+        )
+    return where.reshape((1,) * (len(pixel_shape) - where.ndim) + where.shape)
+
+
+def check_number(name: str, value: Any, *, least: float = 0.0, open_at_least: bool = False) -> None:
+    """Check a scalar option whose value is known; a traced one cannot be checked.
+
+    Args:
+        name: the argument's name, for the error.
+        value: a Python number, a NumPy or JAX scalar, or a tracer.
+        least: the smallest value allowed.
+        open_at_least: whether ``least`` itself is not allowed.
+
+    Raises:
+        TypeError: if it is not a real number.
+        ValueError: if it is below ``least``, NaN or infinite.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, bool) or not isinstance(
+        value, (int, float, np.generic, np.ndarray, jax.Array)
+    ):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    for entry in np.asarray(value, dtype=np.float64).reshape(-1).tolist():
+        if not math.isfinite(entry) or entry < least or (open_at_least and entry == least):
+            bound = f"> {least:g}" if open_at_least else f">= {least:g}"
+            raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
+
+
+def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function refuse anything but a ``kind`` as its one array argument, with the mend.
+
+    Args:
+        kind: the class of the first argument.
+        spell: how to make one, for the error; ``{name}`` stands for the function.
+
+    Returns:
+        A decorator that keeps the function's signature and docstring.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        name = function.__name__
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = args if args else tuple(kwargs[k] for k in ("sums",) if k in kwargs)
+            if given and (len(given) > 1 or not isinstance(given[0], kind)):
+                came = ", ".join(describe(a) for a in given)
+                raise TypeError(
+                    f"{name} takes {kind.__name__}; write {spell.format(name=name)} (got {came})"
+                )
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -1,0 +1,474 @@
+"""RegionSums, and the ways to make one: the only place where pixels become sums."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from dice_jax import checks
+from dice_jax.one_pass import sum_over_pixels
+from dice_jax.safe_math import clamped_log
+
+__all__ = ["RegionSums", "region_sums", "sigmoid_region_sums", "softmax_region_sums"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RegionSums:
+    r"""The sums over a region's pixels that every overlap index is a function of.
+
+    With p the predicted probability, y the target and w the weight (``where``) of a pixel, each
+    field is Σ w·(…) over the pixels pooled into one region. All fields have one shape: one number
+    per region (and class). Sums add: a batch, a microbatch, a tile, a shard and an object are all
+    a ``RegionSums``, merged by ``+``, `sum` or `jax.lax.psum`.
+
+    Args:
+        intersection: Σ p·y.
+        prediction: Σ p.
+        target: Σ y.
+        prediction_squared: Σ p².
+        target_squared: Σ y².
+        absolute_difference: Σ \|p − y\|.
+        foreground_cross_entropy: Σ −y·log p, in nats.
+        background_cross_entropy: Σ −(1 − y)·log(1 − p), in nats.
+        count: Σ 1, the number of pixels.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> whole = dj.region_sums(jnp.array([0.5, 0.25, 1.0]), jnp.array([1, 0, 1]))
+        >>> print(whole.intersection, whole.prediction, whole.target, whole.count)
+        1.5 1.75 2.0 3.0
+        >>> left = dj.region_sums(jnp.array([0.5, 0.25]), jnp.array([1, 0]))
+        >>> right = dj.region_sums(jnp.array([1.0]), jnp.array([1]))
+        >>> print((left + right).intersection)
+        1.5
+    """
+
+    intersection: jax.Array
+    prediction: jax.Array
+    target: jax.Array
+    prediction_squared: jax.Array
+    target_squared: jax.Array
+    absolute_difference: jax.Array
+    foreground_cross_entropy: jax.Array
+    background_cross_entropy: jax.Array
+    count: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of every field: one entry per pooled region (and class)."""
+        return self.count.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that the sums were accumulated in: float32, or float64 for float64 inputs."""
+        return self.count.dtype
+
+    def __add__(self, other: RegionSums | int) -> RegionSums:
+        """Merge two regions (with broadcasting); 0 is neutral, so that `sum` works."""
+        if isinstance(other, RegionSums):
+            return jax.tree.map(jnp.add, self, other)
+        if isinstance(other, int) and other == 0:
+            return self
+        return NotImplemented
+
+    __radd__ = __add__
+
+    def __getitem__(self, index: Any) -> RegionSums:
+        """Index every field: ``sums[..., 1:]`` leaves the first class out."""
+        return jax.tree.map(lambda field: field[index], self)
+
+
+def region_sums(
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of probabilities (or of a hard mask) and targets over pooled pixels.
+
+    Σ w·p·y, Σ w·p, Σ w·y, … as `RegionSums` lists them. Logarithms of probabilities are clamped at
+    −100 (with a zero gradient there); where you have logits, `sigmoid_region_sums` is exact.
+
+    Args:
+        probabilities: [...], floating in [0, 1], or boolean (a hard mask: then the index of these
+            sums is a metric).
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (soft).
+        axis: the axes that one sum runs over; ``None`` pools everything, as in the article, where
+            N counts every pixel of the batch.
+        where: boolean or floating weight, broadcastable to [...]. A pixel of weight 0 adds nothing
+            to any value or gradient, whatever it holds (NaN, infinity, label 255).
+
+    Returns:
+        `RegionSums` of the shape of ``jnp.sum(probabilities, axis)``, in float32 (float64 for
+        float64 inputs). A region with an integer target other than 0 and 1 outside the mask is NaN.
+
+    Raises:
+        TypeError: if ``probabilities`` is neither floating nor boolean, or an argument's type is
+            not one of those above.
+        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> p = jnp.array([[0.9, 0.2], [0.4, 0.0]])
+        >>> y = jnp.array([[1, 0], [1, 0]])
+        >>> print(dj.region_sums(p, y, axis=1).intersection)
+        [0.9 0.4]
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    probabilities = checks.as_array("probabilities", probabilities)
+    if not (checks.is_float(probabilities) or probabilities.dtype == jnp.bool_):
+        raise TypeError(
+            "probabilities must be floating in [0, 1] or a boolean mask, got "
+            f"{checks.describe(probabilities)}; for predicted labels write labels == class_index"
+        )
+    return _binary("probabilities", _probability_terms, probabilities, targets, axis, where)
+
+
+def sigmoid_region_sums(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of sigmoid probabilities and targets over pooled pixels, from logits.
+
+    p = 1/(1 + e^−z); the cross-entropies are computed from the logits (log1p(e^−\|z\|) + max(z, 0)),
+    so that they and their gradients stay exact where p rounds to 0 or 1.
+
+    Args:
+        logits: [...], floating: binary or multi-label segmentation.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (soft).
+        axis: the axes that one sum runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
+            value and gradient, whatever it holds.
+
+    Returns:
+        `RegionSums` of the shape of ``jnp.sum(logits, axis)``, in float32 (float64 for float64
+        logits). A region with an integer target other than 0 and 1 outside the mask is NaN.
+
+    Raises:
+        TypeError: if ``logits`` is not floating, or an argument's type is not one of those above.
+        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.sigmoid_region_sums(jnp.zeros((2, 3)), jnp.ones((2, 3)), axis=-1)
+        >>> print(sums.prediction)
+        [1.5 1.5]
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    logits = _floating_logits(logits)
+    return _binary("logits", _sigmoid_terms, logits, targets, axis, where)
+
+
+def softmax_region_sums(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of softmax probabilities and labels over pooled pixels, per class, from logits.
+
+    p_c = e^{z_c} / Σ_k e^{z_k}. Integer labels are compared, never expanded into a one-hot array;
+    −log p_c is log Σ_k e^{z_k} − z_c, never the logarithm of a rounded probability.
+
+    Args:
+        logits: [..., C], floating, classes last.
+        labels: integer [...] in 0 … C−1, or floating [..., C] (soft or one-hot).
+        axis: the axes of the pixel shape [...] that one sum runs over (negative ones too: −1 is the
+            last pixel axis); ``None`` pools them all. The class axis is never summed.
+        where: boolean or floating weight, broadcastable to [...] (no class axis); 0 removes a pixel
+            from every value and gradient, whatever it holds: ``where=labels != 255``.
+
+    Returns:
+        `RegionSums` with fields [..., C], in float32 (float64 for float64 logits). A region with a
+        label outside 0 … C−1 and outside the mask is NaN, all the way to the loss.
+
+    Raises:
+        TypeError: if ``logits`` is not floating, or ``labels`` has a type that does not fit its
+            shape (an integer one-hot array, floating class indices, booleans).
+        ValueError: if the shapes do not fit, an axis does not exist, or ``where`` does not
+            broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits = jnp.array([[2.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+        >>> sums = dj.softmax_region_sums(logits, jnp.array([0, 2]))
+        >>> print(sums.target)
+        [1. 0. 1.]
+        >>> print(dj.dice_loss(sums)[..., 1:].mean().round(4))    # without the background
+        0.0986
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    logits = _floating_logits(logits)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"logits must have a class axis last, [..., C], got {checks.describe(logits)}"
+        )
+    pixel_shape = logits.shape[:-1]
+    labels = _softmax_labels(labels, logits)
+    axes = checks.normalize_axis(
+        "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
+    )
+    return _region_sums(
+        logits, labels, checks.check_where(where, pixel_shape), terms=_softmax_terms, axes=axes
+    )
+
+
+# Checks that the three share.
+
+
+def _floating_logits(logits: ArrayLike) -> jax.Array:
+    logits = checks.as_array("logits", logits)
+    if not checks.is_float(logits):
+        raise TypeError(f"logits must be floating, got {checks.describe(logits)}")
+    return logits
+
+
+def _softmax_labels(labels: ArrayLike, logits: jax.Array) -> jax.Array:
+    labels = checks.as_array("labels", labels)
+    pixel_shape, came = logits.shape[:-1], checks.describe(labels)
+    expected = (
+        f"expected integer labels {pixel_shape} or floating ones {logits.shape} "
+        f"for logits of shape {logits.shape}"
+    )
+    if labels.shape == pixel_shape and checks.is_integer(labels):
+        return labels
+    if labels.shape == logits.shape and checks.is_float(labels):
+        return labels
+    if labels.shape == pixel_shape:
+        mend = "write labels.astype(jnp.int32)"
+        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {mend}")
+    if labels.shape == logits.shape:
+        mend = "write labels.argmax(-1), or labels.astype(logits.dtype)"
+        raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {mend}")
+    if labels.shape == (*pixel_shape, 1):
+        raise ValueError(
+            f"labels have an axis too many, got {came}: {expected}; write labels[..., 0]"
+        )
+    raise ValueError(f"labels do not fit the logits, got {came}: {expected}")
+
+
+def _binary(
+    name: str,
+    terms: Any,
+    predictions: jax.Array,
+    targets: ArrayLike,
+    axis: checks.Axis,
+    where: ArrayLike | None,
+) -> RegionSums:
+    targets = checks.as_array("targets", targets)
+    if targets.shape != predictions.shape:
+        raise ValueError(
+            f"targets must have the shape of {name} {predictions.shape}, "
+            f"got {checks.describe(targets)}"
+        )
+    if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
+        raise TypeError(
+            f"targets must be boolean, integer or floating, got {checks.describe(targets)}"
+        )
+    axes = checks.normalize_axis("axis", axis, predictions.ndim, what=name)
+    return _region_sums(
+        predictions, targets, checks.check_where(where, predictions.shape), terms=terms, axes=axes
+    )
+
+
+# The pass.
+
+
+@partial(jax.jit, static_argnames=("terms", "axes"))
+def _region_sums(
+    predictions: jax.Array,
+    targets: jax.Array,
+    where: jax.Array | None,
+    *,
+    terms: Any,
+    axes: tuple[int, ...],
+) -> RegionSums:
+    dtype = checks.accumulation_dtype(predictions, targets, where)
+    ndim = predictions.ndim - (terms is _softmax_terms)
+
+    def weighted(
+        x: jax.Array, y: jax.Array, w: jax.Array | None = None
+    ) -> tuple[Any, jax.Array, Any]:
+        lift = (...,) + (None,) * (x.ndim - ndim)
+        if w is not None:
+            # Before anything is computed: 0 · NaN is NaN, in the value and in the gradient.
+            inside = w != 0
+            x = jnp.where(inside[lift], x, jnp.zeros_like(x))
+            y = jnp.where(inside[lift] if y.ndim == x.ndim else inside, y, jnp.zeros_like(y))
+        fields, poison = terms(x, y, dtype)
+        if w is None:
+            return fields, poison, ()
+        w = jnp.broadcast_to(w, x.shape[:ndim])
+        # A boolean mask selects, a weight multiplies.
+        if w.dtype == jnp.bool_:
+            fields = {k: jnp.where(w[lift], v, jnp.zeros_like(v)) for k, v in fields.items()}
+            return fields, jnp.where(w, poison, jnp.zeros_like(poison)), w.astype(dtype)
+        w = w.astype(dtype)
+        return {k: v * w[lift] for k, v in fields.items()}, poison * w, w
+
+    operands = (predictions, targets) if where is None else (predictions, targets, where)
+    fields, poison, weight = sum_over_pixels(weighted, operands, axes, ndim)
+    shape = fields["prediction"].shape
+    if where is None:
+        pixels = int(np.prod([predictions.shape[a] for a in axes], dtype=np.int64))
+        weight = jnp.full(poison.shape, pixels, dtype)
+    # One not-a-number per bad pixel, added to every field of its region: loud, not wrong.
+    lift = (...,) + (None,) * (len(shape) - poison.ndim)
+    fields["count"] = weight[lift]
+    return RegionSums(**{k: jnp.broadcast_to(v + poison[lift], shape) for k, v in fields.items()})
+
+
+def _poison(valid: jax.Array, dtype: Any) -> jax.Array:
+    return jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
+
+
+def _hard(targets: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """Boolean targets, and a NaN for each integer one that is neither 0 nor 1."""
+    if targets.dtype == jnp.bool_:
+        return targets, jnp.zeros(targets.shape, dtype)
+    return targets == 1, _poison((targets == 0) | (targets == 1), dtype)
+
+
+def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    """The terms of Σpy, Σp, Σy, Σp², Σy², Σ|p−y| for hard (boolean) or soft targets."""
+    if y.dtype == jnp.bool_:
+        one = y.astype(p.dtype)
+        # For y in {0, 1}, |p − y| is linear in p: its derivative is right at p = y too.
+        return {
+            "intersection": jnp.where(y, p, jnp.zeros_like(p)),
+            "prediction": p,
+            "target": one,
+            "prediction_squared": p * p,
+            "target_squared": one,
+            "absolute_difference": jnp.where(y, 1 - p, p),
+        }
+    return {
+        "intersection": p * y,
+        "prediction": p,
+        "target": y,
+        "prediction_squared": p * p,
+        "target_squared": y * y,
+        "absolute_difference": jnp.abs(p - y),
+    }
+
+
+def _select(y: jax.Array, foreground: jax.Array, background: jax.Array) -> dict[str, jax.Array]:
+    """The two cross-entropy terms: −y log p and −(1−y) log(1−p), given −log p and −log(1−p)."""
+    if y.dtype == jnp.bool_:
+        foreground = jnp.where(y, foreground, jnp.zeros_like(foreground))
+        background = jnp.where(y, jnp.zeros_like(background), background)
+    else:
+        # 0 · inf is NaN: a class that is not the target may have probability 0.
+        foreground = jnp.where(y == 0, jnp.zeros_like(y), y * foreground)
+        background = jnp.where(y == 1, jnp.zeros_like(y), (1 - y) * background)
+    return {"foreground_cross_entropy": foreground, "background_cross_entropy": background}
+
+
+def _targets(targets: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    if checks.is_float(targets):
+        return targets.astype(dtype), jnp.zeros(targets.shape, dtype)
+    return _hard(targets, dtype)
+
+
+def _probability_terms(
+    p: jax.Array, y: jax.Array, dtype: Any
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    p = p.astype(dtype)
+    y, poison = _targets(y, dtype)
+    return _overlap_fields(p, y) | _select(y, -clamped_log(p), -clamped_log(1 - p)), poison
+
+
+@jax.custom_jvp
+def _sigmoid(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """p = σ(x), 1 − p, −log p and −log(1 − p), from one exponential."""
+    e = jnp.exp(-jnp.abs(x))
+    larger, smaller, log = 1 / (1 + e), e / (1 + e), jnp.log1p(e)
+    positive = x >= 0
+    p = jnp.where(positive, larger, smaller)
+    q = jnp.where(positive, smaller, larger)
+    return p, q, log + jnp.maximum(-x, 0), log + jnp.maximum(x, 0)
+
+
+@_sigmoid.defjvp
+def _sigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (x,), (x_dot,) = primals, tangents
+    p, q, minus_log_p, minus_log_q = _sigmoid(x)
+    # q, not 1 − p: beyond x = 17 the latter is 0 in float32 and the gradient would die early.
+    slope = p * q * x_dot
+    return (p, q, minus_log_p, minus_log_q), (slope, -slope, -q * x_dot, p * x_dot)
+
+
+def _sigmoid_terms(
+    x: jax.Array, y: jax.Array, dtype: Any
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    y, poison = _targets(y, dtype)
+    p, _, minus_log_p, minus_log_q = _sigmoid(x.astype(dtype))
+    return _overlap_fields(p, y) | _select(y, minus_log_p, minus_log_q), poison
+
+
+@jax.custom_jvp
+def _softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Probabilities and −log p, from one exponential per logit."""
+    largest = jnp.max(x, -1, keepdims=True)
+    e = jnp.exp(x - largest)
+    z = jnp.sum(e, -1, keepdims=True)
+    return e / z, (jnp.log(z) + largest) - x
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (x,), (x_dot,) = primals, tangents
+    p, minus_log_p = _softmax(x)
+    mean = jnp.sum(p * x_dot, -1, keepdims=True)
+    return (p, minus_log_p), (p * (x_dot - mean), mean - x_dot)
+
+
+def _minus_log_rest(x: jax.Array, p: jax.Array) -> jax.Array:
+    """−log(1 − p_c) for a softmax, exact also where p_c rounds to 1."""
+    classes = jnp.arange(x.shape[-1])
+    top = classes == jnp.argmax(x, -1, keepdims=True)
+    # For the largest class, 1 − p is the share of the others: a log-sum-exp over those alone.
+    lowest = jnp.full_like(x, jnp.finfo(x.dtype).min / 4)
+    others = jnp.where(top, lowest, x)
+    log_all = jax.nn.logsumexp(x, -1, keepdims=True)
+    log_others = jax.nn.logsumexp(others, -1, keepdims=True)
+    rest = jnp.where(top, jnp.zeros_like(p), p)
+    return jnp.where(top, log_all - log_others, -jnp.log1p(-rest))
+
+
+def _softmax_terms(
+    x: jax.Array, labels: jax.Array, dtype: Any
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    x = x.astype(dtype)
+    if checks.is_float(labels):
+        y, poison = labels.astype(dtype), jnp.zeros(labels.shape[:-1], dtype)
+    else:
+        classes = x.shape[-1]
+        if labels.dtype.itemsize < 4:
+            labels = labels.astype(jnp.int32)
+        y = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
+        poison = _poison((labels >= 0) & (labels < classes), dtype)
+    p, minus_log_p = _softmax(x)
+    return _overlap_fields(p, y) | _select(y, minus_log_p, _minus_log_rest(x, p)), poison
