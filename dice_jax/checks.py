@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,14 +97,13 @@ def normalize_axis(name: str, axis: Axis, ndim: int, *, what: str) -> tuple[int,
     if axis is None:
         return tuple(range(ndim))
     try:
-        entries = (operator.index(axis),)  # pyright: ignore[reportArgumentType]
+        entries = tuple(
+            operator.index(a) for a in (axis if isinstance(axis, Iterable) else (axis,))
+        )
     except TypeError:
-        try:
-            entries = tuple(operator.index(a) for a in axis)  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
-        except TypeError:
-            raise TypeError(
-                f"{name} must be an int, a sequence of ints or None, got {axis!r}"
-            ) from None
+        raise TypeError(
+            f"{name} must be an int, a sequence of ints or None, got {axis!r}"
+        ) from None
     for entry in entries:
         if not -ndim <= entry < ndim:
             raise ValueError(f"{name} {entry} does not exist: {what} has {ndim} axes")
@@ -132,7 +132,7 @@ def check_where(where: Any, pixel_shape: tuple[int, ...]) -> jax.Array | None:
     where = as_array("where", where)
     if not (where.dtype == jnp.bool_ or is_float(where)):
         raise TypeError(
-            f"where must be boolean or floating, got {describe(where)}; write where={{mask}} != 0"
+            f"where must be boolean or floating, got {describe(where)}; write where=mask != 0"
         )
     try:
         fits = np.broadcast_shapes(where.shape, pixel_shape) == tuple(pixel_shape)
@@ -158,7 +158,7 @@ def check_number(name: str, value: Any, *, least: float = 0.0, open_at_least: bo
         TypeError: if it is not a real number.
         ValueError: if it is below ``least``, NaN or infinite.
     """
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     if isinstance(value, bool) or not isinstance(
         value, (int, float, np.generic, np.ndarray, jax.Array)
@@ -186,7 +186,7 @@ def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = args if args else tuple(kwargs[k] for k in ("sums",) if k in kwargs)
+            given: tuple[Any, ...] = args or tuple(kwargs[k] for k in ("sums",) if k in kwargs)
             if given and (len(given) > 1 or not isinstance(given[0], kind)):
                 came = ", ".join(describe(a) for a in given)
                 raise TypeError(

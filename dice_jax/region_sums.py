@@ -145,7 +145,7 @@ def sigmoid_region_sums(
 ) -> RegionSums:
     r"""Sums of sigmoid probabilities and targets over pooled pixels, from logits.
 
-    p = 1/(1 + e^−z); the cross-entropies are computed from the logits (log1p(e^−\|z\|) + max(z, 0)),
+    p = 1/(1 + e^−z); the cross-entropies are computed from the logits, as log1p(e^−\|z\|) + max(z, 0),
     so that they and their gradients stay exact where p rounds to 0 or 1.
 
     Args:
@@ -402,7 +402,7 @@ def _probability_terms(
 
 @jax.custom_jvp
 def _sigmoid(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """p = σ(x), 1 − p, −log p and −log(1 − p), from one exponential."""
+    """Probability p = σ(x), 1 − p, −log p and −log(1 − p), from one exponential."""
     e = jnp.exp(-jnp.abs(x))
     larger, smaller, log = 1 / (1 + e), e / (1 + e), jnp.log1p(e)
     positive = x >= 0
