@@ -186,7 +186,7 @@ def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            given: tuple[Any, ...] = args or tuple(kwargs[k] for k in ("sums",) if k in kwargs)
+            given: list[Any] = list(args) or [kwargs[k] for k in ("sums",) if k in kwargs]
             if given and (len(given) > 1 or not isinstance(given[0], kind)):
                 came = ", ".join(describe(a) for a in given)
                 raise TypeError(

@@ -145,8 +145,8 @@ def sigmoid_region_sums(
 ) -> RegionSums:
     r"""Sums of sigmoid probabilities and targets over pooled pixels, from logits.
 
-    p = 1/(1 + e^−z); the cross-entropies are computed from the logits, as log1p(e^−\|z\|) + max(z, 0),
-    so that they and their gradients stay exact where p rounds to 0 or 1.
+    p = 1/(1 + e^−z); cross-entropies are computed from logits (log1p(e^−\|z\|) + max(z, 0)), so
+    that they and their gradients stay exact where p rounds to 0 or 1.
 
     Args:
         logits: [...], floating: binary or multi-label segmentation.
