@@ -1,0 +1,290 @@
+"""The oracles: every loss in float64 NumPy, written from the papers, slow and plain.
+
+Nothing here imports dice_jax. A loss has the name and the options of the function it is the oracle
+of; a loss of sums takes anything with `Sums`' fields, so a test may hand it either kind of sums.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Sums(NamedTuple):
+    """Σ over a region's pixels, as `dice_jax.RegionSums`."""
+
+    intersection: np.ndarray
+    prediction: np.ndarray
+    target: np.ndarray
+    prediction_squared: np.ndarray
+    target_squared: np.ndarray
+    absolute_difference: np.ndarray
+    foreground_cross_entropy: np.ndarray
+    background_cross_entropy: np.ndarray
+    count: np.ndarray
+
+
+# Pixels -> sums.
+
+
+def float64(x):
+    """Whatever came (bfloat16 too), as float64."""
+    return np.asarray(x).astype(np.float64)
+
+
+def sigmoid(logits):
+    z = float64(logits)
+    return np.where(z >= 0, 1 / (1 + np.exp(-np.abs(z))), 1 - 1 / (1 + np.exp(-np.abs(z))))
+
+
+def log_softmax(logits):
+    z = float64(logits)
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def softmax(logits):
+    return np.exp(log_softmax(logits))
+
+
+def one_hot(labels, classes):
+    """Integer labels as [..., C] float64 (an out-of-range label gives a row of zeros)."""
+    return (np.asarray(labels)[..., None] == np.arange(classes)).astype(np.float64)
+
+
+def _product(y, minus_log):
+    # 0 · inf counts as 0: a class that is not the target may have probability 0.
+    return np.where(y == 0, 0.0, y * np.where(y == 0, 0.0, minus_log))
+
+
+def _sums(p, y, minus_log_p, minus_log_q, axis, where):
+    weight = np.ones(p.shape) if where is None else np.broadcast_to(float64(where), p.shape)
+
+    def total(term):
+        return np.sum(np.where(weight == 0, 0.0, term) * weight, axis=axis)
+
+    with np.errstate(invalid="ignore"):
+        return Sums(
+            intersection=total(p * y),
+            prediction=total(p),
+            target=total(y),
+            prediction_squared=total(p * p),
+            target_squared=total(y * y),
+            absolute_difference=total(np.abs(p - y)),
+            foreground_cross_entropy=total(_product(y, minus_log_p)),
+            background_cross_entropy=total(_product(1 - y, minus_log_q)),
+            count=total(np.ones(p.shape)),
+        )
+
+
+def region_sums(probabilities, targets, *, axis=None, where=None):
+    p, y = float64(probabilities), float64(targets)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        minus_log_p, minus_log_q = (-np.maximum(np.log(q), -100.0) for q in (p, 1 - p))
+    return _sums(p, y, minus_log_p, minus_log_q, axis, where)
+
+
+def sigmoid_region_sums(logits, targets, *, axis=None, where=None):
+    z, y = float64(logits), float64(targets)
+    return _sums(sigmoid(z), y, np.logaddexp(0, -z), np.logaddexp(0, z), axis, where)
+
+
+def softmax_region_sums(logits, labels, *, axis=None, where=None):
+    """Fields [..., C]; ``axis`` counts the pixel axes, without the class axis."""
+    z = float64(logits)
+    ndim, classes = z.ndim - 1, z.shape[-1]
+    y = float64(labels) if np.shape(labels) == z.shape else one_hot(labels, classes)
+    minus_log_p = -log_softmax(z)
+    p = np.exp(-minus_log_p)
+    # 1 − p_c is the sum of the other classes' probabilities: no cancellation where p_c rounds to 1.
+    others = [np.delete(z, c, -1) for c in range(classes)]
+    top = z.max(-1, keepdims=True)
+    log_z = top[..., 0] + np.log(np.exp(z - top).sum(-1))
+    with np.errstate(divide="ignore"):
+        log_rest = [
+            o.max(-1) + np.log(np.exp(o - o.max(-1, keepdims=True)).sum(-1))
+            if classes > 1
+            else np.full(log_z.shape, -np.inf)
+            for o in others
+        ]
+    minus_log_q = np.stack([log_z - r for r in log_rest], -1)
+    axes = range(ndim) if axis is None else np.atleast_1d(axis)
+    axes = tuple(int(a) % ndim for a in axes)
+    weight = None if where is None else np.broadcast_to(np.asarray(where), z.shape[:-1])[..., None]
+    return _sums(p, y, minus_log_p, minus_log_q, axes, weight)
+
+
+# Sums -> index.
+
+
+def _index(numerator, denominator, count, smooth, smooth_denominator):
+    """(n + s) / (d + s'), 1 at 0/0 and where nothing was counted."""
+    above = float64(numerator) + smooth
+    below = float64(denominator) + (smooth if smooth_denominator is None else smooth_denominator)
+    nothing = (below == 0) | (float64(count) == 0)
+    return np.where(nothing, 1.0, above / np.where(nothing, 1.0, below))
+
+
+def dice_index(sums, *, smooth=0.0, smooth_denominator=None):
+    return _index(
+        2 * sums.intersection,
+        sums.prediction + sums.target,
+        sums.count,
+        smooth,
+        smooth_denominator,
+    )
+
+
+def squared_dice_index(sums, *, smooth=0.0, smooth_denominator=None):
+    return _index(
+        2 * sums.intersection,
+        sums.prediction_squared + sums.target_squared,
+        sums.count,
+        smooth,
+        smooth_denominator,
+    )
+
+
+def jaccard_index(sums, *, smooth=0.0, smooth_denominator=None):
+    return _index(
+        sums.intersection,
+        sums.prediction + sums.target - sums.intersection,
+        sums.count,
+        smooth,
+        smooth_denominator,
+    )
+
+
+def tversky_index(sums, *, alpha, beta, smooth=0.0, smooth_denominator=None):
+    false_positives = sums.prediction - sums.intersection
+    false_negatives = sums.target - sums.intersection
+    return _index(
+        sums.intersection,
+        sums.intersection + alpha * false_positives + beta * false_negatives,
+        sums.count,
+        smooth,
+        smooth_denominator,
+    )
+
+
+def generalized_dice_index(sums, *, smooth=0.0, smooth_denominator=None):
+    """Sudre 2017, with w = 1/T² over its largest finite value, and that for absent classes."""
+    target = float64(sums.target)
+    result = np.empty(target.shape[:-1])
+    for region in np.ndindex(*target.shape[:-1]):
+        present = target[region] > 0
+        weights = np.ones(target.shape[-1])
+        if present.any():
+            finite = 1 / target[region][present] ** 2
+            weights[present] = finite / finite.max()
+        overlap = np.sum(weights * 2 * float64(sums.intersection)[region])
+        size = np.sum(weights * (float64(sums.prediction)[region] + target[region]))
+        count = np.sum(float64(sums.count)[region])
+        result[region] = _index(overlap, size, count, smooth, smooth_denominator)
+    return result[()]
+
+
+def matthews_index(sums, *, smooth=0.0):
+    """The Matthews correlation of the soft confusion matrix, s added to TP and to TN."""
+    intersection, count = float64(sums.intersection), float64(sums.count)
+    true_positives = intersection + smooth
+    false_positives = sums.prediction - intersection
+    false_negatives = sums.target - intersection
+    true_negatives = count - sums.prediction - sums.target + intersection + smooth
+    above = true_positives * true_negatives - false_positives * false_negatives
+    below = np.sqrt(
+        np.maximum(true_positives + false_positives, 0)
+        * np.maximum(true_positives + false_negatives, 0)
+        * np.maximum(true_negatives + false_positives, 0)
+        * np.maximum(true_negatives + false_negatives, 0)
+    )
+    agree = np.where(np.isclose(false_positives + false_negatives, 0, atol=1e-12), 1.0, 0.0)
+    return np.where(below == 0, agree, above / np.where(below == 0, 1.0, below))
+
+
+# Index -> loss.
+
+
+def dice_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    return 1 - dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
+
+
+def squared_dice_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    return 1 - squared_dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
+
+
+def jaccard_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    return 1 - jaccard_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
+
+
+def tversky_loss(sums, *, alpha, beta, smooth=1.0, smooth_denominator=None):
+    return 1 - tversky_index(
+        sums, alpha=alpha, beta=beta, smooth=smooth, smooth_denominator=smooth_denominator
+    )
+
+
+def generalized_dice_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    return 1 - generalized_dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
+
+
+def focal_tversky_loss(sums, *, alpha, beta, gamma, smooth=1.0, smooth_denominator=None):
+    loss = tversky_loss(
+        sums, alpha=alpha, beta=beta, smooth=smooth, smooth_denominator=smooth_denominator
+    )
+    return np.maximum(loss, 0.0) ** gamma
+
+
+def log_dice_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    with np.errstate(divide="ignore"):
+        log = np.log(dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator))
+    return -np.maximum(log, -100.0)
+
+
+def log_cosh_dice_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    return np.log(np.cosh(dice_loss(sums, smooth=smooth, smooth_denominator=smooth_denominator)))
+
+
+def exponential_logarithmic_dice_loss(sums, *, gamma, smooth=1.0, smooth_denominator=None):
+    """Wong 2018, equation 2: (−ln Dice)^γ."""
+    loss = log_dice_loss(sums, smooth=smooth, smooth_denominator=smooth_denominator)
+    return np.maximum(loss, 0.0) ** gamma
+
+
+def dice_semimetric_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    """Wang 2023 (DML), the first form: the intersection as (‖p‖ + ‖y‖ − ‖p − y‖)/2."""
+    size = sums.prediction + sums.target
+    return 1 - _index(size - sums.absolute_difference, size, sums.count, smooth, smooth_denominator)
+
+
+def jaccard_metric_loss(sums, *, smooth=1.0, smooth_denominator=None):
+    """Wang & Blaschko 2023 (JML), the first form."""
+    size = sums.prediction + sums.target
+    return 1 - _index(
+        (size - sums.absolute_difference) / 2,
+        (size + sums.absolute_difference) / 2,
+        sums.count,
+        smooth,
+        smooth_denominator,
+    )
+
+
+def matthews_loss(sums, *, smooth=0.0):
+    return 1 - matthews_index(sums, smooth=smooth)
+
+
+def _mean(total, size):
+    return np.where(size == 0, 0.0, total / np.where(size == 0, 1.0, size))
+
+
+def cross_entropy_loss(sums, *, weights=None):
+    cross_entropy = float64(sums.foreground_cross_entropy)
+    if weights is None:
+        return _mean(cross_entropy.sum(-1), float64(sums.count)[..., 0])
+    weights = float64(weights)
+    return _mean((weights * cross_entropy).sum(-1), (weights * float64(sums.target)).sum(-1))
+
+
+def binary_cross_entropy_loss(sums):
+    total = float64(sums.foreground_cross_entropy) + float64(sums.background_cross_entropy)
+    return _mean(total, float64(sums.count))
