@@ -1,5 +1,6 @@
 """Overlap losses for JAX: a Dice loss is a function of a few sums."""
 
+from dice_jax import analysis as analysis
 from dice_jax.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
 from dice_jax.losses import cross_entropy_loss as cross_entropy_loss
 from dice_jax.losses import dice_loss as dice_loss
