@@ -1,9 +1,11 @@
 """Overlap losses for JAX: a Dice loss is a function of a few sums."""
 
 from dice_jax import analysis as analysis
+from dice_jax.correlation import matthews_loss as matthews_loss
 from dice_jax.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
 from dice_jax.losses import cross_entropy_loss as cross_entropy_loss
 from dice_jax.losses import dice_loss as dice_loss
+from dice_jax.losses import exponential_logarithmic_dice_loss as exponential_logarithmic_dice_loss
 from dice_jax.losses import focal_tversky_loss as focal_tversky_loss
 from dice_jax.losses import generalized_dice_loss as generalized_dice_loss
 from dice_jax.losses import jaccard_loss as jaccard_loss
@@ -20,5 +22,7 @@ from dice_jax.region_sums import RegionSums as RegionSums
 from dice_jax.region_sums import region_sums as region_sums
 from dice_jax.region_sums import sigmoid_region_sums as sigmoid_region_sums
 from dice_jax.region_sums import softmax_region_sums as softmax_region_sums
+from dice_jax.soft_labels import dice_semimetric_loss as dice_semimetric_loss
+from dice_jax.soft_labels import jaccard_metric_loss as jaccard_metric_loss
 
 __version__ = "0.1.0"
