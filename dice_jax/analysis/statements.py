@@ -1,0 +1,339 @@
+"""What is true of the Dice loss and its gradient, in words: the one place where it is written.
+
+`verify_claims` checks these statements, ``python -m dice_jax claims`` prints them and the
+documentation's theory page is made from them, so that none of the three can drift.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["MYTHS", "NOTATION", "STATEMENTS", "Myth", "Statement", "theory_markdown"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """One statement about the gradient of an overlap loss.
+
+    Args:
+        id: ``"C1"`` … ``"C22"``.
+        title: a few words.
+        statement: what holds.
+        condition: when it holds.
+        outside: where it, the article or a common belief fails; empty if there is nothing to say.
+        source: where it comes from.
+    """
+
+    id: str
+    title: str
+    statement: str
+    condition: str
+    outside: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Myth:
+    """Something often said of the Dice loss that the statements contradict.
+
+    Args:
+        text: the saying.
+        answer: what is true.
+        claims: the ids of the statements that show it.
+    """
+
+    text: str
+    answer: str
+    claims: tuple[str, ...]
+
+
+NOTATION = (
+    "y ∈ {0,1}ᴺ labels, z logits, p = σ(z). I = Σpy, P = Σp, T = Σy, S = P + T, U = S − I, "
+    "D = 2I/S (Dice), J = I/U (Jaccard), π = T/N (foreground fraction), ω = π/(1−π), "
+    "B = P − I (background mass). g₊, g₋: gradient at a foreground and a background pixel. "
+    "p̄₊, p̄₋: mean p over foreground and background. M₊, M₋: sum of |gradient| over each. "
+    "Unless said otherwise: hard labels, both classes present (0 < T < N), one pooled region, "
+    "no smoothing (s = 0), I > 0."
+)
+
+_USUAL = "Hard labels, 0 < T < N, one pooled region, s = 0, I > 0."
+
+STATEMENTS = (
+    Statement(
+        "C1",
+        "The gradient in probability space",
+        "g₊ = −2U/S² and g₋ = +2I/S²: a foreground pixel is always pushed up and a background "
+        "pixel always down. |g₊|/|g₋| = U/I = 1/J = 2/D − 1 ≥ 1, with equality only at p = y.",
+        _USUAL,
+        "At I = 0 the background's gradient is 0: false positives cost nothing.",
+        "Milletari et al. 2016 (V-Net), section 3, with the squares left out; Eelbode et al. 2020.",
+    ),
+    Statement(
+        "C2",
+        "The article's chain is not a theorem",
+        "Σyŷ < Σy < Σŷ may fail at both places, but the conclusion that |g₊| ≥ |g₋| survives: "
+        "2I ≤ S always, so Σy + Σŷ − Σyŷ ≥ Σyŷ, with equality at p = y.",
+        "Any p in [0, 1] and hard labels, I > 0.",
+        "The first < is = when p = 1 on all the foreground; the second fails whenever P ≤ T "
+        "(the model under-segments, or is exactly right).",
+        "The article this project starts from; theory of this project.",
+    ),
+    Statement(
+        "C3",
+        "Two values, and one direction for all functions of D",
+        "In probability space the Dice gradient takes two values over the whole image. Any f(D) "
+        "with f′ ≠ 0 (Jaccard, log-Dice, log-cosh, focal powers) has cosine 1 with it, in "
+        "probability space, at the logits and at a network's parameters. With smoothing, Dice(s) "
+        "has cosine 1 with Jaccard(s/2). With soft labels the gradient is a function of y.",
+        "One pooled region; a function of D alone.",
+        "Two-valuedness (not the cosine) fails at the logits; both fail for squared denominators, "
+        "Lovász and boundary losses, and for means over several regions. Dice(s) and Jaccard(s) "
+        "are not parallel.",
+        "Eelbode et al. 2020 (Dice and Jaccard); Berman et al. 2018 (Lovász); theory of this "
+        "project.",
+    ),
+    Statement(
+        "C4",
+        "What smoothing does to the ratio",
+        "With D = (2I + a)/(S + b) the ratio is still exactly 2/D − 1. With a = b = s it is "
+        "(2U + s)/(2I + s): smoothing pulls it towards 1; smoothing in the denominator only "
+        "pushes it away from 1. s is counted in pixels: nothing for a large object, everything "
+        "for a tiny one or for mean-reduced sums.",
+        "Hard labels, one pooled region, a, b ≥ 0, 2I + a > 0.",
+        "a > b allows a ratio below 1; a > 2(U + b) turns the foreground's sign round.",
+        "Tilborghs et al. 2022 (Φ and ε); theory of this project.",
+    ),
+    Statement(
+        "C5",
+        "The mechanism is mass, not size per pixel",
+        "M₊/M₋ = (ω + p̄₋)/p̄₊ in probability space, 1 + ω/q at a constant prediction q. For "
+        "q ≫ π the foreground's share tends to ½ as π → 0, where mean BCE in logit space has "
+        "M₊/M₋ = ω(1−q)/q → 0. At q = ½ and π → 0 the foreground's logit gradient is only twice "
+        "that of mean BCE: what changes is that the background is suppressed. At q = π BCE's share "
+        "is ½ and Dice's tends to ⅔. For squared Dice at fixed q the share tends to ⅓.",
+        _USUAL,
+        "Dice does not raise the foreground's own pull beyond a factor of 2 there: 'up-weights the "
+        "foreground' describes the background's fall.",
+        "Kervadec & de Bruijne 2023; theory of this project.",
+    ),
+    Statement(
+        "C6",
+        "The best constant prediction",
+        "Of a model with a bias only: BCE q = π; class-balanced BCE ½; Dice and Jaccard q → 1; "
+        "Tversky q → 1 for every α ≥ 0 iff β > 0 (flat at β = 0); squared Dice q = √π; two-class "
+        "generalised Dice is flat in q. With smoothing s: Dice goes to 1 if s(1−2π) < 2πT, "
+        "else to 0 (flat at equality); Tversky to 1 iff βπT > s(α(1−π) − βπ); squared Dice "
+        "solves πNq² + sq − (πT + πs) = 0.",
+        "A constant prediction, hard labels, 0 < T < N, pooled sums.",
+        "With the article's s = 1 a small object's all-foreground push becomes an all-background "
+        "one. The optimum at 1 is an infimum: no finite bias attains it.",
+        "Theory of this project; Lipton et al. 2014 for F-measures.",
+    ),
+    Statement(
+        "C7",
+        "A share of ½ at convergence is a tautology",
+        "At a finite stationary point with an output bias that enters all logits equally and no "
+        "weight decay on it, Σ∂L/∂z = 0: the logit-space foreground share is ½ for every "
+        "sign-correct loss, BCE included. Only transients say anything.",
+        "A finite stationary point; an undecayed output bias; a sign-correct loss.",
+        "Bias-only Dice has its optimum at infinity; there the share tends to (1+ω)/(2+ω).",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C8",
+        "At a perfect prediction",
+        "Dice: g = ∓1/(2T) ≠ 0 (with smoothing ∓1/(2T + s)), a minimum on the boundary. Squared "
+        "Dice: g = 0. In logit space both vanish.",
+        "p = y, T > 0.",
+        "",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C9",
+        "Identities",
+        "1 − D = Σ|p−y|/S. With Q = Σp² + Σy² and D₂ = 2I/Q: 1 − D₂ = Σ(p−y)²/Q. DSC++ with γ = 2 "
+        "(δ = ½) is squared Dice.",
+        "Hard labels (the second identity also holds for soft ones), S > 0.",
+        "With soft labels the first fails: 1 − D exceeds Σ|p−y|/S.",
+        "Wang et al. 2023 (Dice semimetric losses); Yeung et al. 2022 (DSC++).",
+    ),
+    Statement(
+        "C10",
+        "Squared Dice (V-Net's own)",
+        "g₊ = −2(Q − 2pᵢI)/Q² ≤ 0 and g₋ = +4pⱼI/Q² ≥ 0. |g₊|/|g₋| = (1/D₂ − pᵢ)/pⱼ, which is "
+        "≥ 1 iff pᵢ + pⱼ ≤ 1/D₂; at equal error (pⱼ = 1 − pᵢ) it always is.",
+        "Hard labels, one pooled region, s = 0, I > 0, pⱼ > 0.",
+        "The article's inequality is false for V-Net's own loss at pairs with pᵢ + pⱼ > 1/D₂ (a "
+        "confident foreground pixel beside a confident false positive); they exist only once "
+        "D₂ > ½.",
+        "Milletari et al. 2016 (V-Net), section 3.",
+    ),
+    Statement(
+        "C11",
+        "Saturation",
+        "g_z = g·p(1−p): a confident false negative stalls under Dice while BCE still pulls with "
+        "−1/N. For free logits started at z₀ → −∞ under gradient descent with unit step the time "
+        "to p = ½ is about ((T + B)/2)·e^|z₀| for Dice and N|z₀| for BCE: Dice is faster until "
+        "e^|z₀|/|z₀| ≈ 2/π (|z₀| ≈ 7.3 at π = 0.01), then exponentially slower.",
+        "Free logits, z₀ → −∞ on the foreground, s = 0.",
+        "'Dice trains faster on small objects' is true of |z₀| below the crossing only.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C12",
+        "The late phase against BCE",
+        "Against mean BCE, |g_z Dice|/|g_z BCE| = p_t·2UN/S² on the foreground and p_t·2IN/S² on "
+        "the background (p_t: the probability of the true class). The relative weight of the two "
+        "classes is 2/D − 1; as D → 1 both factors tend to p_t/(2π). Where the task's best Dice is "
+        "½, the foreground keeps a relative weight of 3.",
+        _USUAL,
+        "Dice does not mine hard pixels: the factor grows with p_t, so relative to BCE it weights "
+        "hard pixels down; and as D → 1 it rebalances nothing.",
+        "Theory of this project; Eelbode et al. 2020.",
+    ),
+    Statement(
+        "C13",
+        "Curvature",
+        "The Hessian in p is (2/S²)(y1ᵀ + 1yᵀ) − (4I/S³)11ᵀ (with smoothing: S → S + s, "
+        "4I → 2(2I + s)): rank 2 and indefinite. The loss is linear-fractional, so pseudolinear: "
+        "not convex, but without a spurious minimum in p.",
+        "Hard labels, 0 < T < N, one pooled region.",
+        "Convexity fails: the midpoint of two predictions may cost more than both on average.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C14",
+        "Soft labels in the product form",
+        "The sign of the Dice gradient turns at yᵢ = D/2, so the optimum is a hard threshold. "
+        "Squared Dice with fixed soft targets has its optimum at p = y. Taking the intersection as "
+        "(Σp + Σy − Σ|p−y|)/2 (Dice semimetric) restores p = y.",
+        "Soft labels in [0, 1], one pooled region, s = 0.",
+        "p = y is no minimum of Dice: at the truth itself its gradient pushes graded labels apart.",
+        "Wang et al. 2023 (Dice semimetric losses).",
+    ),
+    Statement(
+        "C15",
+        "Label noise",
+        "For independent y ~ Bernoulli(μ), pooled over many pixels: the optimum of Dice is "
+        "1[μ > D*/2] (hard, volume-biased), of squared Dice p = min(1, cμ) with c = 1/D₂* ≥ 1 "
+        "(unclipped √(Σμ/Σμ²); graded, inflated), of BCE p = μ (unbiased).",
+        "Noise independent between pixels; a ratio of expectations (many pixels pooled).",
+        "It does not hold per image when the noise is correlated within it: an annotator who "
+        "includes a whole block or does not leaves it empty where the rule fills it.",
+        "Bertels et al. 2019, 2021; Nordström et al. 2022, 2023.",
+    ),
+    Statement(
+        "C16",
+        "An empty mask",
+        "Without smoothing L = 1 with zero gradient (0/0 at P = 0). With s: L = P/(P + s) and "
+        "g = s/(P + s)². Smoothing only in the denominator gives L ≡ 1. For a region of V pixels "
+        "present with probability μ and empty otherwise, predicted q there and 0 elsewhere, the "
+        "expected step goes up iff μ/(1−μ) > s(qV + V + s)²/[(2V + s)(qV + s)²].",
+        "T = 0 (first part); one image at a time (second part).",
+        "'Smooth only prevents 0/0': it sets the price of every false positive on an empty image. "
+        "Pooling over the batch penalises empties through 2I/S² instead.",
+        "Tilborghs et al. 2022; theory of this project.",
+    ),
+    Statement(
+        "C17",
+        "Generalised Dice with an absent class",
+        "With w = 1/(T + ε)² all weight goes to the class that is not there and, unless the model "
+        "gives it next to no probability, the gradient vanishes. Capping at the largest finite "
+        "weight mends it. Its weighted sums are not in pixels: an s of 1 swamps them.",
+        "A class with T = 0 among the pooled ones.",
+        "The uncapped formula learns nothing from such a batch.",
+        "Sudre et al. 2017; MONAI's capped weights.",
+    ),
+    Statement(
+        "C18",
+        "Tversky",
+        "|g₊|/|g₋| = (αFP + βT)/(αI) ≥ β/α.",
+        "Hard labels, one pooled region, s = 0, I > 0, α > 0.",
+        "α > β allows a ratio below 1.",
+        "Salehi et al. 2017.",
+    ),
+    Statement(
+        "C19",
+        "Outer functions near L = 0",
+        "A power of 0.75 multiplies the Dice gradient by 0.75·L^−0.25: it amplifies without bound "
+        "as L → 0. Log-cosh multiplies it by exactly tanh L: it damps.",
+        "L > 0.",
+        "",
+        "Abraham & Khan 2018 (exponent 1/γ); Jadon 2020 (log-cosh).",
+    ),
+    Statement(
+        "C20",
+        "Self-adjusting Dice",
+        "With p replaced by (1−p)^α p, a positive pixel is at its best at p = 1/(1+α) and pushed "
+        "down beyond it.",
+        "Hard labels, α > 0.",
+        "A sure and right foreground pixel is pushed down.",
+        "Li et al. 2020.",
+    ),
+    Statement(
+        "C21",
+        "Object size",
+        "Per-sample Dice is not size-invariant: at a constant prediction q ≫ T/N an object's "
+        "foreground mass is M₊ = 2TU/S² ≈ 2T/(Nq), far smaller for a small object than for a large "
+        "one. The mass becomes equal (½) as D → 1, and (2) as q → 0.",
+        "One object per region, hard labels, s = 0.",
+        "'Per-image Dice treats all sizes alike' holds at the end of training only.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C22",
+        "A regional loss",
+        "The gradient at pixel i depends on every other pixel: ∂²L/∂pᵢ∂pⱼ ≠ 0 for all i, j, where "
+        "BCE's Hessian in p is diagonal.",
+        "Hard labels, one pooled region, s = 0, I > 0, p ≠ y.",
+        "The entry is 0 for background pairs at I = 0 and for mixed pairs at p = y.",
+        "The article this project starts from; theory of this project.",
+    ),
+)
+
+MYTHS = (
+    Myth(
+        "Dice up-weights the foreground throughout training.",
+        "At the start it suppresses the background; as D → 1 both classes weigh the same.",
+        ("C5", "C12"),
+    ),
+    Myth("Dice mines hard pixels.", "Against BCE it weights hard pixels down.", ("C12",)),
+    Myth("|g₊| > |g₋| in V-Net.", "Not for pairs with pᵢ + pⱼ > 1/D₂.", ("C10",)),
+    Myth(
+        "A gradient share of ½ at convergence shows balance.",
+        "It is ½ for every loss with an output bias.",
+        ("C7",),
+    ),
+    Myth(
+        "Smoothing only prevents 0/0.",
+        "It moves the ratio, the best constant prediction and the price of an empty image.",
+        ("C4", "C6", "C16"),
+    ),
+    Myth(
+        "Jaccard beats Dice per image.",
+        "Within one region they pull in the same direction: the choice is a step size.",
+        ("C3",),
+    ),
+)
+
+
+def theory_markdown() -> str:
+    """The statements and the myths as Markdown: the body of the documentation's theory page.
+
+    Returns:
+        Markdown, one section per statement.
+
+    Example:
+        >>> from dice_jax.analysis import theory_markdown
+        >>> print(theory_markdown().splitlines()[0])
+        ## Notation
+    """
+    lines = ["## Notation", "", NOTATION, "", "## Statements", ""]
+    for s in STATEMENTS:
+        lines += [f"### {s.id}. {s.title}", "", s.statement, "", f"*Holds when:* {s.condition}", ""]
+        if s.outside:
+            lines += [f"*Where it ends:* {s.outside}", ""]
+        lines += [f"*Source:* {s.source}", ""]
+    lines += ["## Myths", ""]
+    lines += [f"- “{m.text}” {m.answer} ({', '.join(m.claims)})" for m in MYTHS]
+    return "\n".join(lines) + "\n"
