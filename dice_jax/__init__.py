@@ -18,6 +18,10 @@ from dice_jax.overlap import generalized_dice_index as generalized_dice_index
 from dice_jax.overlap import jaccard_index as jaccard_index
 from dice_jax.overlap import squared_dice_index as squared_dice_index
 from dice_jax.overlap import tversky_index as tversky_index
+from dice_jax.power_sums import dice_plus_plus_loss as dice_plus_plus_loss
+from dice_jax.power_sums import noise_robust_dice_loss as noise_robust_dice_loss
+from dice_jax.power_sums import self_adjusting_dice_loss as self_adjusting_dice_loss
+from dice_jax.power_sums import sensitivity_specificity_loss as sensitivity_specificity_loss
 from dice_jax.region_sums import RegionSums as RegionSums
 from dice_jax.region_sums import region_sums as region_sums
 from dice_jax.region_sums import sigmoid_region_sums as sigmoid_region_sums

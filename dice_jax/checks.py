@@ -145,7 +145,14 @@ def check_where(where: Any, pixel_shape: tuple[int, ...]) -> jax.Array | None:
     return where.reshape((1,) * (len(pixel_shape) - where.ndim) + where.shape)
 
 
-def check_number(name: str, value: Any, *, least: float = 0.0, open_at_least: bool = False) -> None:
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float = 0.0,
+    open_at_least: bool = False,
+    most: float = math.inf,
+) -> None:
     """Check a scalar option whose value is known; a traced one cannot be checked.
 
     Args:
@@ -153,10 +160,11 @@ def check_number(name: str, value: Any, *, least: float = 0.0, open_at_least: bo
         value: a Python number, a NumPy or JAX scalar, or a tracer.
         least: the smallest value allowed.
         open_at_least: whether ``least`` itself is not allowed.
+        most: the largest value allowed.
 
     Raises:
         TypeError: if it is not a real number.
-        ValueError: if it is below ``least``, NaN or infinite.
+        ValueError: if it is below ``least`` or above ``most``, NaN or infinite.
     """
     if isinstance(value, Tracer):
         return
@@ -165,8 +173,10 @@ def check_number(name: str, value: Any, *, least: float = 0.0, open_at_least: bo
     ):
         raise TypeError(f"{name} must be a number, got {value!r}")
     for entry in np.asarray(value, dtype=np.float64).reshape(-1).tolist():
-        if not math.isfinite(entry) or entry < least or (open_at_least and entry == least):
+        low = entry < least or (open_at_least and entry == least)
+        if not math.isfinite(entry) or low or entry > most:
             bound = f"> {least:g}" if open_at_least else f">= {least:g}"
+            bound += f" and <= {most:g}" if math.isfinite(most) else ""
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 

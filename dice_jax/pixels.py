@@ -1,0 +1,221 @@
+"""What the losses that read arrays share: the door, targets as numbers, weighted sums of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from dice_jax import checks
+from dice_jax.one_pass import sum_over_pixels
+
+__all__ = [
+    "Operands",
+    "binary_operands",
+    "class_indicators",
+    "class_operands",
+    "floating",
+    "hard_targets",
+    "inside",
+    "soft_targets",
+    "weighted_sums",
+]
+
+
+class Operands(NamedTuple):
+    """The checked arguments of a loss of arrays, ready for its jitted part.
+
+    Args:
+        predictions: floating, [...] or [..., C].
+        targets: the targets or labels that go with them.
+        where: the mask or weight with as many axes as there are pixel axes, or ``None``.
+        axes: the pixel axes that one region runs over, ascending.
+    """
+
+    predictions: jax.Array
+    targets: jax.Array
+    where: jax.Array | None
+    axes: tuple[int, ...]
+
+
+# The door.
+
+
+def floating(name: str, x: ArrayLike) -> jax.Array:
+    """Check that an argument is a floating array.
+
+    Args:
+        name: the argument's name, for the error.
+        x: the argument.
+
+    Returns:
+        The array.
+
+    Raises:
+        TypeError: if it is of another type.
+    """
+    x = checks.as_array(name, x)
+    if not checks.is_float(x):
+        raise TypeError(f"{name} must be floating, got {checks.describe(x)}")
+    return x
+
+
+def binary_operands(
+    name: str, predictions: ArrayLike, targets: ArrayLike, axis: checks.Axis, where: Any
+) -> Operands:
+    """Check predictions and targets of one shape, and the options that go with them.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        predictions: [...], floating.
+        targets: the same shape: boolean, integer 0/1, or floating.
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...], or ``None``.
+
+    Returns:
+        The checked operands.
+
+    Raises:
+        TypeError: if a type does not fit.
+        ValueError: if a shape or an axis does not fit.
+    """
+    predictions = floating(name, predictions)
+    targets = checks.as_array("targets", targets)
+    if targets.shape != predictions.shape:
+        raise ValueError(
+            f"targets must have the shape of {name} {predictions.shape}, "
+            f"got {checks.describe(targets)}"
+        )
+    if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
+        raise TypeError(
+            f"targets must be boolean, integer or floating, got {checks.describe(targets)}"
+        )
+    axes = checks.normalize_axis("axis", axis, predictions.ndim, what=name)
+    return Operands(predictions, targets, checks.check_where(where, predictions.shape), axes)
+
+
+def class_operands(
+    name: str, predictions: ArrayLike, labels: ArrayLike, axis: checks.Axis, where: Any
+) -> Operands:
+    """Check predictions with classes last and integer labels, and the options that go with them.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        predictions: [..., C], floating.
+        labels: integer [...].
+        axis: the pixel axes that one region runs over; ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...], or ``None``.
+
+    Returns:
+        The checked operands.
+
+    Raises:
+        TypeError: if a type does not fit.
+        ValueError: if a shape or an axis does not fit.
+    """
+    predictions = floating(name, predictions)
+    labels = checks.as_array("labels", labels)
+    if predictions.ndim == 0 or predictions.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have a class axis last, [..., C], got {checks.describe(predictions)}"
+        )
+    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
+    expected = f"expected integer labels {pixel_shape} for {name} of shape {predictions.shape}"
+    if labels.shape == predictions.shape:
+        raise ValueError(f"labels are one-hot, got {came}: {expected}; write labels.argmax(-1)")
+    if labels.shape == (*pixel_shape, 1):
+        raise ValueError(f"labels have an axis too many, got {came}: {expected}; labels[..., 0]")
+    if labels.shape != pixel_shape:
+        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}")
+    if not checks.is_integer(labels):
+        raise TypeError(
+            f"labels must be integers, got {came}: {expected}; write labels.astype(jnp.int32)"
+        )
+    axes = checks.normalize_axis(
+        "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
+    )
+    return Operands(predictions, labels, checks.check_where(where, pixel_shape), axes)
+
+
+# Under jit.
+
+
+def soft_targets(targets: jax.Array, dtype: Any) -> jax.Array:
+    """Targets as numbers in [0, 1]; an integer other than 0 and 1 becomes NaN: loud, not wrong."""
+    if targets.dtype == jnp.bool_ or checks.is_float(targets):
+        return targets.astype(dtype)
+    return hard_targets(targets, dtype)
+
+
+def hard_targets(targets: jax.Array, dtype: Any) -> jax.Array:
+    """Targets as 0 or 1; anything else, a soft target too, becomes NaN."""
+    if targets.dtype == jnp.bool_:
+        return targets.astype(dtype)
+    one = targets == jnp.ones((), targets.dtype)
+    valid = one | (targets == jnp.zeros((), targets.dtype))
+    return jnp.where(valid, one.astype(dtype), jnp.full((), jnp.nan, dtype))
+
+
+def class_indicators(labels: jax.Array, classes: int, dtype: Any) -> jax.Array:
+    """Integer labels [...] as 0 or 1 per class, [..., C]; a label out of range becomes NaNs."""
+    labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
+    each = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
+    valid = (labels >= 0) & (labels < classes)
+    return jnp.where(valid[..., None], each.astype(dtype), jnp.full((), jnp.nan, dtype))
+
+
+def inside(x: jax.Array, where: jax.Array | None) -> jax.Array:
+    """``x`` with zeros where the weight is 0, before anything is computed: 0 · NaN is NaN.
+
+    Args:
+        x: [..., *trailing].
+        where: the mask or weight, of as many axes as [...] has; ``None`` for everything.
+
+    Returns:
+        An array of the shape and type of ``x``.
+    """
+    if where is None:
+        return x
+    kept = (where != 0).reshape(where.shape + (1,) * (x.ndim - where.ndim))
+    return jnp.where(kept, x, jnp.zeros_like(x))
+
+
+def weighted_sums(
+    terms: Callable[..., dict[str, jax.Array]],
+    arrays: tuple[jax.Array, ...],
+    where: jax.Array | None,
+    axes: tuple[int, ...],
+    *,
+    ndim: int,
+    dtype: Any,
+) -> dict[str, jax.Array]:
+    """Σ w·term over pooled pixels, in one pass, for each of some per-pixel terms.
+
+    Args:
+        terms: maps the arrays, pixel by pixel, to named arrays [...] of type ``dtype``; it must be
+            finite where they are all 0.
+        arrays: [..., *trailing] each.
+        where: w, boolean or floating with ``ndim`` axes, or ``None`` for 1. Where it is 0 a pixel
+            adds nothing to any value or gradient, whatever it holds.
+        axes: the pixel axes to sum over, ascending.
+        ndim: the number of pixel axes.
+        dtype: the type to accumulate in.
+
+    Returns:
+        The sums by name, and Σ w as ``count``.
+    """
+
+    def weighted(*pixels: jax.Array) -> dict[str, jax.Array]:
+        *values, weight = pixels if where is not None else (*pixels, None)
+        named = terms(*(inside(x, weight) for x in values))
+        shape = values[0].shape[:ndim]
+        if weight is None:
+            return named | {"count": jnp.ones(shape, dtype)}
+        weight = jnp.broadcast_to(weight, shape).astype(dtype)
+        return {name: term * weight for name, term in named.items()} | {"count": weight}
+
+    operands = arrays if where is None else (*arrays, where)
+    return sum_over_pixels(weighted, operands, axes, ndim)
