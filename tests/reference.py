@@ -288,3 +288,65 @@ def cross_entropy_loss(sums, *, weights=None):
 def binary_cross_entropy_loss(sums):
     total = float64(sums.foreground_cross_entropy) + float64(sums.background_cross_entropy)
     return _mean(total, float64(sums.count))
+
+
+# Losses of arrays.
+
+
+def _weights(p, where):
+    return np.ones(p.shape) if where is None else np.broadcast_to(float64(where), p.shape)
+
+
+def _weighted(p, where):
+    """A sum over the axes that counts no masked pixel, whatever it holds."""
+    weight = _weights(p, where)
+
+    def total(term, axis):
+        return np.sum(np.where(weight == 0, 0.0, term) * weight, axis=axis)
+
+    return total
+
+
+def _error_share(error, size, smooth, count):
+    below = np.where(count == 0, 0.0, size + smooth)
+    return np.where(below == 0, 0.0, error / np.where(below == 0, 1.0, below))
+
+
+def noise_robust_dice_loss(probabilities, targets, *, axis=None, where=None, gamma=1.5, smooth=1.0):
+    """Wang 2020 (COPLE-Net), equation 4."""
+    p, y = float64(probabilities), float64(targets)
+    total = _weighted(p, where)
+    error, size = total(np.abs(p - y) ** gamma, axis), total(p**2 + y**2, axis)
+    return _error_share(error, size, smooth, total(np.ones(p.shape), axis))
+
+
+def dice_plus_plus_loss(probabilities, targets, *, axis=None, where=None, gamma=2.0, smooth=1.0):
+    """Yeung 2021 (DSC++)."""
+    p, y = float64(probabilities), float64(targets)
+    total = _weighted(p, where)
+    both = 2 * total(p * y, axis)
+    false = total((p * (1 - y)) ** gamma, axis) + total(((1 - p) * y) ** gamma, axis)
+    return 1 - _index(both, both + false, total(np.ones(p.shape), axis), smooth, None)
+
+
+def sensitivity_specificity_loss(
+    probabilities, targets, *, axis=None, where=None, sensitivity=0.05, smooth=1.0
+):
+    """Brosch 2015, equation 5."""
+    p, y = float64(probabilities), float64(targets)
+    total = _weighted(p, where)
+    count = total(np.ones(p.shape), axis)
+    missed = _error_share(total((y - p) ** 2 * y, axis), total(y, axis), smooth, count)
+    claimed = _error_share(total((y - p) ** 2 * (1 - y), axis), total(1 - y, axis), smooth, count)
+    return sensitivity * missed + (1 - sensitivity) * claimed
+
+
+def self_adjusting_dice_loss(
+    probabilities, targets, *, axis=None, where=None, alpha=1.0, smooth=1.0
+):
+    """Li 2020, equation 9, with sums over the region."""
+    p, y = float64(probabilities), float64(targets)
+    total = _weighted(p, where)
+    p = (1 - p) ** alpha * p
+    both, size = 2 * total(p * y, axis), total(p, axis) + total(y, axis)
+    return 1 - _index(both, size, total(np.ones(p.shape), axis), smooth, None)
