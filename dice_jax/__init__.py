@@ -1,7 +1,13 @@
 """Overlap losses for JAX: a Dice loss is a function of a few sums."""
 
 from dice_jax import analysis as analysis
+from dice_jax.accumulation import (
+    accumulated_value_and_grad as accumulated_value_and_grad,
+)
 from dice_jax.correlation import matthews_loss as matthews_loss
+from dice_jax.instances import instance_region_sums as instance_region_sums
+from dice_jax.instances import label_components as label_components
+from dice_jax.instances import voronoi_regions as voronoi_regions
 from dice_jax.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
 from dice_jax.losses import cross_entropy_loss as cross_entropy_loss
 from dice_jax.losses import dice_loss as dice_loss

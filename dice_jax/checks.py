@@ -180,6 +180,30 @@ def check_number(
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 
+def check_spacing(spacing: Any, axes: int) -> tuple[float, ...]:
+    """Check the size of a pixel along each spatial axis.
+
+    Args:
+        spacing: one positive number per axis, or ``None`` for 1.
+        axes: the number of spatial axes.
+
+    Returns:
+        One float per axis.
+
+    Raises:
+        TypeError: if an entry is not a number.
+        ValueError: if there is not one entry per axis, or one is not finite and positive.
+    """
+    if spacing is None:
+        return (1.0,) * axes
+    entries = tuple(spacing) if isinstance(spacing, Iterable) else (spacing,)
+    if len(entries) != axes:
+        raise ValueError(f"spacing must have one entry per axis, {axes}, got {spacing!r}")
+    for entry in entries:
+        check_number("spacing", entry, open_at_least=True)
+    return tuple(float(entry) for entry in entries)
+
+
 def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function refuse anything but a ``kind`` as its one array argument, with the mend.
 
