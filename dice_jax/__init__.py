@@ -28,11 +28,15 @@ from dice_jax.power_sums import dice_plus_plus_loss as dice_plus_plus_loss
 from dice_jax.power_sums import noise_robust_dice_loss as noise_robust_dice_loss
 from dice_jax.power_sums import self_adjusting_dice_loss as self_adjusting_dice_loss
 from dice_jax.power_sums import sensitivity_specificity_loss as sensitivity_specificity_loss
+from dice_jax.ranking import lovasz_hinge_loss as lovasz_hinge_loss
+from dice_jax.ranking import lovasz_softmax_loss as lovasz_softmax_loss
 from dice_jax.region_sums import RegionSums as RegionSums
 from dice_jax.region_sums import region_sums as region_sums
 from dice_jax.region_sums import sigmoid_region_sums as sigmoid_region_sums
 from dice_jax.region_sums import softmax_region_sums as softmax_region_sums
 from dice_jax.soft_labels import dice_semimetric_loss as dice_semimetric_loss
 from dice_jax.soft_labels import jaccard_metric_loss as jaccard_metric_loss
+from dice_jax.streaming import pad_piece as pad_piece
+from dice_jax.streaming import streamed_value_and_grad as streamed_value_and_grad
 
 __version__ = "0.1.0"

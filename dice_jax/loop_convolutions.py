@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.core
 import jax.extend.core as jex
 import numpy as np
 from jax.extend.core.primitives import conv_general_dilated_p
