@@ -260,8 +260,8 @@ def cross_entropy_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.
 def late_phase_factors(sums: RegionSums) -> tuple[jax.Array, jax.Array]:
     r"""What Dice multiplies the logit gradient of mean BCE by, over p_t (C12).
 
-    \|g_z Dice\|/\|g_z BCE\| = p_t·2UN/S² on the foreground and p_t·2IN/S² on the background, with p_t
-    the probability of the true class. Their quotient is 2/D − 1; as D → 1 both tend to 1/(2π).
+    \|g_z Dice\|/\|g_z BCE\| is p_t·2UN/S² on the foreground and p_t·2IN/S² on the background, where
+    p_t is the true class's probability. Their quotient is 2/D − 1; as D → 1 both go to 1/(2π).
 
     Args:
         sums: of the region's probabilities and hard targets.

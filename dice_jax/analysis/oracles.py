@@ -203,7 +203,11 @@ def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
         >>> print(dj.analysis.cross_entropy_oracle(jnp.array([0.5, 1.0])).prediction)
         [0.5 1. ]
     """
-    mu = _floating("posterior", posterior)
+    return _cross_entropy_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _cross_entropy_oracle(mu: jax.Array) -> Oracle:
     entropy = -(jax.scipy.special.xlogy(mu, mu) + jax.scipy.special.xlog1py(1 - mu, -mu))
     return Oracle(mu, _pooled_dice(mu, mu), jnp.mean(entropy))
 
@@ -232,7 +236,11 @@ def dice_oracle(posterior: ArrayLike) -> Oracle:
         Lipton et al., Thresholding classifiers to maximize F1 score (2014),
         https://arxiv.org/abs/1402.1892; Nordström et al. (2022).
     """
-    mu = _floating("posterior", posterior)
+    return _dice_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _dice_oracle(mu: jax.Array) -> Oracle:
     ordered = jnp.sort(mu.reshape(-1))[::-1]
     sizes = jnp.arange(1, ordered.size + 1).astype(mu.dtype)
     best = jnp.max(2 * jnp.cumsum(ordered) / (sizes + jnp.sum(ordered)), initial=0)
@@ -263,7 +271,11 @@ def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
     References:
         Nordström et al., On image segmentation with noisy labels (2022).
     """
-    mu = _floating("posterior", posterior)
+    return _squared_dice_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _squared_dice_oracle(mu: jax.Array) -> Oracle:
     ordered = jnp.sort(mu.reshape(-1))[::-1]
     total = jnp.sum(ordered)
     zero = jnp.zeros((1,), mu.dtype)
@@ -284,9 +296,11 @@ def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
         )
 
     indices = jax.lax.map(index_at, scales)
-    best = jnp.argmax(indices)
-    prediction = jnp.minimum(1, scales[best] * mu)
-    return Oracle(prediction, _pooled_dice(prediction, mu), indices[best])
+    best = jnp.max(indices)
+    # Not the scale of the best k: the index is flat there, and its neighbours tie with it up to
+    # rounding. Its value, which is flat, is what fixes the scale to the last digits.
+    prediction = jnp.minimum(1, mu / best)
+    return Oracle(prediction, _pooled_dice(prediction, mu), best)
 
 
 def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayLike) -> Oracle:
