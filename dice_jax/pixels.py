@@ -179,7 +179,7 @@ def inside(x: jax.Array, where: jax.Array | None) -> jax.Array:
     """
     if where is None:
         return x
-    kept = (where != 0).reshape(where.shape + (1,) * (x.ndim - where.ndim))
+    kept = where.astype(jnp.bool_).reshape(where.shape + (1,) * (x.ndim - where.ndim))
     return jnp.where(kept, x, jnp.zeros_like(x))
 
 

@@ -350,3 +350,55 @@ def self_adjusting_dice_loss(
     p = (1 - p) ** alpha * p
     both, size = 2 * total(p * y, axis), total(p, axis) + total(y, axis)
     return 1 - _index(both, size, total(np.ones(p.shape), axis), smooth, None)
+
+
+# Lovász extensions: Berman 2018, algorithm 1, one region at a time.
+
+
+def _lovasz(errors, y, weight):
+    """Σ e·g over the pixels in descending order of error; a weight counts a pixel that often."""
+    order = np.argsort(-errors, kind="stable")
+    errors, y, weight = errors[order], y[order], weight[order]
+    intersection = np.sum(weight * y) - np.cumsum(weight * y)
+    union = np.sum(weight * y) + np.cumsum(weight * (1 - y))
+    jaccard = np.where(union == 0, 0.0, 1 - intersection / np.where(union == 0, 1.0, union))
+    return np.sum(errors * np.diff(jaccard, prepend=0.0))
+
+
+def _each_region(function, arrays, axis):
+    """``function`` of the arrays cut to one region, for every region that ``axis`` leaves."""
+    ndim = arrays[0].ndim
+    axes = tuple(range(ndim)) if axis is None else tuple(a % ndim for a in np.atleast_1d(axis))
+    kept = [a for a in range(ndim) if a not in axes]
+    shape = [arrays[0].shape[a] for a in kept]
+    result = np.empty(shape)
+    for region in np.ndindex(*shape):
+        index = [slice(None)] * ndim
+        for a, i in zip(kept, region, strict=True):
+            index[a] = i
+        result[region] = function(*(x[tuple(index)] for x in arrays))
+    return result[()]
+
+
+def lovasz_hinge_loss(logits, targets, *, axis=None, where=None):
+    z, y = float64(logits), float64(targets)
+    errors = np.maximum(1 - (2 * y - 1) * z, 0)
+
+    def one(e, y, w):
+        return _lovasz(e.ravel(), y.ravel(), w.ravel())
+
+    return _each_region(one, (errors, y, _weights(z, where)), axis)
+
+
+def lovasz_softmax_loss(probabilities, labels, *, axis=None, where=None):
+    p = float64(probabilities)
+    y = one_hot(labels, p.shape[-1])
+    classes = []
+    for c in range(p.shape[-1]):
+        errors = np.abs(y[..., c] - p[..., c])
+
+        def one(e, y, w):
+            return _lovasz(e.ravel(), y.ravel(), w.ravel())
+
+        classes.append(_each_region(one, (errors, y[..., c], _weights(errors, where)), axis))
+    return np.stack(classes, -1)

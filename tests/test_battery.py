@@ -109,6 +109,8 @@ CLASS_SUMS = Kind(
     _sums_call("softmax_region_sums"),
 )
 ARRAYS = Kind(_draw_probabilities, _as_probabilities, np.round, _array_call)
+LOGITS = Kind(_draw_logits, lambda y: 60.0 * (2 * y - 1), lambda x: 1e4 * np.sign(x), _array_call)
+CLASS_ARRAYS = Kind(_draw_class_probabilities, _as_class_probabilities, np.round, _array_call)
 
 TVERSKY = {"alpha": 0.3, "beta": 0.7}
 CASES: dict[str, Case] = {
@@ -124,6 +126,8 @@ CASES: dict[str, Case] = {
     "jaccard_metric_loss": Case(SUMS, signed=True),
     "log_cosh_dice_loss": Case(SUMS, signed=True),
     "log_dice_loss": Case(SUMS, signed=True),
+    "lovasz_hinge_loss": Case(LOGITS, signed=True),
+    "lovasz_softmax_loss": Case(CLASS_ARRAYS),
     "matthews_loss": Case(SUMS, signed=True),
     "noise_robust_dice_loss": Case(ARRAYS),
     "self_adjusting_dice_loss": Case(ARRAYS, at_truth=None),
@@ -289,10 +293,11 @@ def test_vmap_equals_loop(name):
 
 
 @every_loss()
-def test_jit_equals_eager(name):
-    x, y = draw(name, CROP)
-    eager = loss_of(name)(x, y)
-    np.testing.assert_allclose(eager, single(name)(x, y)[0], rtol=1e-5, atol=1e-7)
+def test_eager_with_a_boolean_mask_equals_jit_with_weights(name):
+    x, y = draw(name, BATCH)
+    mask = crop_mask()
+    eager = loss_of(name)(jnp.asarray(x), jnp.asarray(y), axis=(-2, -1), where=mask == 1)
+    np.testing.assert_allclose(eager, batched(name)(x, y, mask)[0], rtol=1e-5, atol=1e-6)
 
 
 @every_loss()
