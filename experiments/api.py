@@ -1,0 +1,99 @@
+"""The study as function calls, for a notebook; the command line stands on the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.config import StudyConfig, resolve
+from experiments.progress import Progress, for_this_terminal
+from experiments.report import draw, write_report
+from experiments.study import load_config, load_runs, run_study
+from experiments.summary import runs_table, summary_table
+
+__all__ = ["compare", "figures", "run", "summary"]
+
+
+def run(config: StudyConfig, out: Path, progress: Progress) -> int:
+    """Train what is missing of a study and write its report.
+
+    Args:
+        config: the study.
+        out: its directory.
+        progress: is told of every step and run.
+
+    Returns:
+        How many runs were trained.
+    """
+    trained = run_study(config, out, progress)
+    write_report(out)
+    return trained
+
+
+def compare(
+    *,
+    out: str | Path = "runs/quick",
+    preset: str = "quick",
+    losses: Iterable[str] | None = None,
+    model: str | None = None,
+    fractions: Iterable[float] | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Train, evaluate and report a study, and return its summary.
+
+    Finished runs in ``out`` are kept: calling it again trains only what is missing.
+
+    Args:
+        out: the study's directory.
+        preset: a name in `config.PRESETS`.
+        losses: the arms, e.g. ``["bce", "dice", "dice+bce"]``.
+        model: bias, linear or unet.
+        fractions: foreground fractions.
+        progress: where to tell how far it is; ``None``: a bar or lines.
+        **settings: further fields of `config.StudyConfig`: ``seeds``, ``steps``, ``image_size``…
+
+    Returns:
+        One row per loss, fraction and model, with means and 95 % intervals over seeds.
+
+    Raises:
+        ConfigError: if the study cannot be run, or ``out`` holds another one.
+    """
+    config = resolve(
+        preset,
+        model,
+        losses=None if losses is None else tuple(losses),
+        fractions=None if fractions is None else tuple(fractions),
+        **settings,
+    )
+    run(config, Path(out), for_this_terminal() if progress is None else progress)
+    return summary(out)
+
+
+def summary(out: str | Path = "runs/quick") -> pd.DataFrame:
+    """Return the summary of a study's directory.
+
+    Args:
+        out: the directory.
+
+    Returns:
+        One row per loss, fraction and model.
+    """
+    load_config(Path(out))
+    return summary_table(runs_table(load_runs(Path(out))))
+
+
+def figures(out: str | Path = "runs/quick") -> dict[str, Figure]:
+    """Draw a study's figures.
+
+    Args:
+        out: the directory.
+
+    Returns:
+        Matplotlib figures by name.
+    """
+    return draw(Path(out))

@@ -1,0 +1,132 @@
+"""The models of a study: a constant, a linear layer on local features, and a small U-Net."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments.masks import gaussian_blur
+
+__all__ = ["MODELS", "Bias", "Linear", "UNet", "initialise"]
+
+
+class Bias(nnx.Module):
+    """One free number: the same logit for every pixel. Every loss's optimum is in closed form."""
+
+    size_divisor: ClassVar[int] = 1
+    sees_pixels: ClassVar[bool] = False
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        del generator  # Starts at p = ½ whatever the seed.
+        self.bias = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        return jnp.broadcast_to(self.bias[...], images.shape)
+
+
+class Linear(nnx.Module):
+    """A logistic regression on each pixel's intensity and on two blurred copies of it."""
+
+    size_divisor: ClassVar[int] = 1
+    sees_pixels: ClassVar[bool] = True
+    scales: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        del generator  # A convex start: all weights 0, p = ½.
+        self.weights = nnx.Param(jnp.zeros((1 + len(self.scales),)))
+        self.bias = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        features = [images, *(gaussian_blur(images, scale) for scale in self.scales)]
+        return jnp.stack(features, axis=-1) @ self.weights[...] + self.bias[...]
+
+
+def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int = 3) -> nnx.Conv:
+    # Drawn by NumPy: the same on every platform, and ten compilations saved at every start.
+    shape, deviation = (size, size, inputs, outputs), math.sqrt(2 / (size * size * inputs))
+    kernel = generator.normal(0, deviation, shape).astype(np.float32)
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        kernel_init=lambda key, shape, dtype, out_sharding=None: jnp.asarray(kernel, dtype),
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def _double(x: jax.Array) -> jax.Array:
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
+class UNet(nnx.Module):
+    """A U-Net of three levels (8, 16, 32 channels) and no normalisation, 27k parameters.
+
+    The last 3x3 convolution has no activation: behind a ReLU, "all features zero" is what
+    foreground looks like, p is capped at σ(bias), and BCE would score Dice 0 at threshold ½ for no
+    reason of the loss's own.
+    """
+
+    size_divisor: ClassVar[int] = 4
+    sees_pixels: ClassVar[bool] = True
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        g = generator
+        self.down_1, self.down_2, self.down_4 = _conv(1, 8, g), _conv(8, 16, g), _conv(16, 32, g)
+        self.bottom = _conv(32, 32, g)
+        self.shrink_2, self.up_2 = _conv(32, 16, g), _conv(32, 16, g)
+        self.shrink_1, self.up_1 = _conv(16, 8, g), _conv(16, 8, g)
+        self.head = _conv(8, 1, g, size=1)
+        # An output of about 0: every seed starts at p = ½, where theory's C5 gives the shares.
+        self.head.kernel[...] = self.head.kernel[...] * 0.1
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        full = nnx.silu(self.down_1(images[..., None]))
+        half = nnx.silu(self.down_2(_halve(full)))
+        quarter = nnx.silu(self.down_4(_halve(half)))
+        quarter = nnx.silu(self.bottom(quarter))
+        up = _double(nnx.silu(self.shrink_2(quarter)))
+        half = nnx.silu(self.up_2(jnp.concatenate([up, half], axis=-1)))
+        up = _double(nnx.silu(self.shrink_1(half)))
+        features = self.up_1(jnp.concatenate([up, full], axis=-1))
+        return self.head(features)[..., 0]
+
+
+class _Model(Protocol):
+    size_divisor: ClassVar[int]
+    sees_pixels: ClassVar[bool]
+
+    def __init__(self, *, generator: np.random.Generator) -> None: ...
+
+    def __call__(self, images: jax.Array) -> jax.Array: ...
+
+
+MODELS: dict[str, type[_Model]] = {"bias": Bias, "linear": Linear, "unet": UNet}
+
+
+def initialise(model: str, seed: int) -> tuple[nnx.GraphDef[_Model], nnx.State]:
+    """Make a model's structure and its initial parameters.
+
+    Args:
+        model: a name in `MODELS`.
+        seed: of the initial parameters.
+
+    Returns:
+        The graph definition (hashable, static) and the parameters.
+    """
+    graph, parameters = nnx.split(MODELS[model](generator=np.random.default_rng(seed)))
+    return graph, parameters

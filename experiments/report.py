@@ -1,0 +1,6 @@
+def write_report(out):
+    pass
+
+
+def draw(out):
+    return {}
