@@ -2,88 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 __all__ = ["sum_over_pixels"]
 
-# A tile's terms: takes the operands cut to one tile, gives a pytree of per-pixel arrays.
+# Maps the operands, cut to any block of pixels, to a pytree of per-pixel arrays.
 Terms = Callable[..., Any]
-
-# Tiles whose sums are added to one running sum before it is put aside. A single running sum drifts
-# (relative error 5e-3 at 2^28 pixels in float32); two levels do not.
-_TILES_A_LEVEL = 256
-
-
-def _tile_pixels(pixels: int, classes: int) -> int:
-    """Choose the tile: the largest divisor of the region that the CPU's fast loops like.
-
-    Reductions of 4,096 elements and more go to another runtime of XLA:CPU and take twice as long
-    at few classes; at many classes the tile's fixed costs weigh more than that.
-    """
-    most = max(32, (2048 if classes < 16 else 32768) // classes)
-    return max(d for d in range(1, min(most, pixels) + 1) if pixels % d == 0)
-
-
-def _sum_plainly(terms: Terms, operands: tuple[jax.Array, ...], axes: tuple[int, ...]) -> Any:
-    """Sum in one expression, last axis first, and leave the fusing to XLA."""
-
-    def total(term: jax.Array) -> jax.Array:
-        if not axes:
-            return term
-        # The barrier keeps XLA from merging the two sums into one long running sum.
-        rows = jax.lax.optimization_barrier(jnp.sum(term, axes[-1], keepdims=True))
-        return jnp.sum(rows, axes)
-
-    return jax.tree.map(total, terms(*operands))
-
-
-def _sum_in_tiles(terms: Terms, operands: tuple[jax.Array, ...], kept: int, ndim: int) -> Any:
-    """Sum over all pixel axes but the first ``kept``, tile by tile, recomputed backwards."""
-    pixel_shape = operands[0].shape[:ndim]
-    regions, pixels = math.prod(pixel_shape[:kept]), math.prod(pixel_shape[kept:])
-    classes = max(math.prod(x.shape[ndim:]) for x in operands)
-    tile = _tile_pixels(pixels, classes)
-    tiles = pixels // tile
-
-    @jax.checkpoint
-    def tile_sums(*cut: jax.Array) -> Any:
-        return jax.tree.map(lambda term: jnp.sum(term, 0), terms(*cut))
-
-    def region_sums(*region: jax.Array) -> Any:
-        xs = [x.reshape(tiles, tile, *x.shape[1:]) for x in region]
-        zeros = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(tile_sums, *(x[0] for x in xs))
-        )
-
-        def step(carry: tuple[Any, Any], x: tuple[jax.Array, Any]) -> tuple[tuple[Any, Any], None]:
-            running, aside = carry
-            index, cut = x
-            running = jax.tree.map(jnp.add, running, tile_sums(*cut))
-            full = index % _TILES_A_LEVEL == _TILES_A_LEVEL - 1
-            aside = jax.tree.map(lambda a, r: a + jnp.where(full, r, 0), aside, running)
-            running = jax.tree.map(lambda r: jnp.where(full, 0, r), running)
-            return (running, aside), None
-
-        (running, aside), _ = jax.lax.scan(step, (zeros, zeros), (jnp.arange(tiles), tuple(xs)))
-        return jax.tree.map(jnp.add, running, aside)
-
-    flat = [x.reshape(regions, pixels, *x.shape[ndim:]) for x in operands]
-    if regions == 1:
-        sums = jax.tree.map(lambda s: s[None], region_sums(*(x[0] for x in flat)))
-    else:
-        sums = jax.lax.map(lambda region: region_sums(*region), tuple(flat))
-    return jax.tree.map(lambda s: s.reshape(pixel_shape[:kept] + s.shape[1:]), sums)
 
 
 def sum_over_pixels(
     terms: Terms, operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int
 ) -> Any:
     """Add up per-pixel terms over some pixel axes, reading every operand once.
+
+    On a CPU the pixels are taken in tiles that stay in its cache, and the backward pass computes a
+    tile again instead of storing anything. Elsewhere it is one expression, which XLA fuses. Which
+    of the two is decided when the program is lowered: a TPU program may be compiled on a CPU host.
 
     Args:
         terms: maps operands [..., *trailing] to a pytree of arrays [..., *trailing], pixel by
@@ -94,29 +35,211 @@ def sum_over_pixels(
         ndim: how many axes are pixel axes.
 
     Returns:
-        The pytree of ``terms``, with the pixel axes ``axes`` summed.
+        The pytree of ``terms``, with the pixel axes ``axes`` summed: by several partial sums each,
+        never by one running sum, which drifts (relative error 5e-3 at 2^28 pixels in float32).
     """
-    pixel_shape = operands[0].shape[:ndim]
-    kept = ndim - len(axes)
-    leading = axes == tuple(range(kept, ndim))
-    # One CPU device: scanned tiles stay in cache. Several: a scan would gather a sharded axis.
-    worth_tiling = leading and axes and math.prod(pixel_shape) >= 4096
-    if not worth_tiling or _several_cpu_devices():
-        return _sum_plainly(terms, operands, axes)
-
-    def tiled(*xs: jax.Array) -> Any:
-        full = [jnp.broadcast_to(x, pixel_shape + x.shape[ndim:]) for x in xs]
-        return _sum_in_tiles(terms, tuple(full), kept, ndim)
-
-    def plain(*xs: jax.Array) -> Any:
-        return _sum_plainly(terms, xs, axes)
-
-    # Chosen when the program is lowered: a TPU program may be compiled on a CPU host.
+    plain = functools.partial(_plain_sums, terms, axes)
+    plan = _plan(operands, axes, ndim)
+    if plan is None:
+        return plain(*operands)
+    tiled = functools.partial(_tiled_sums, terms, plan)
     return jax.lax.platform_dependent(*operands, cpu=tiled, default=plain)
 
 
-def _several_cpu_devices() -> bool:
+def _plain_sums(terms: Terms, axes: tuple[int, ...], *operands: jax.Array) -> Any:
+    def total(term: jax.Array) -> jax.Array:
+        if not axes:
+            return term
+        # The barrier keeps XLA from merging the two sums into one long running sum.
+        rows = jax.lax.optimization_barrier(jnp.sum(term, axes[-1], keepdims=True))
+        return jnp.sum(rows, axes)
+
+    return jax.tree.map(total, terms(*operands))
+
+
+class _Plan(NamedTuple):
+    """How a pass is cut: regions kept apart, and for each the tiles, rows and lanes of its pixels.
+
+    A tile is added up row on row, lane by lane: one running sum would wait for its own last
+    addition, a row of them fills the vector registers.
+    """
+
+    shape: tuple[int, ...]  # the pixel shape
+    kept: int  # how many of its leading axes are not summed
+    regions: int
+    tiles: int
+    rows: int
+    lanes: int
+    rest: int  # pixels of a region beyond the last whole tile
+    per_pixel: bool  # no operand has further axes: every term is elementwise
+
+
+# Measured on XLA:CPU. Reductions of 4,096 elements and more go to another runtime and take twice as
+# long at few classes; at many classes a tile's fixed costs weigh more than that.
+_TILE_ELEMENTS = 2048
+_TILE_ELEMENTS_OF_MANY_CLASSES = 32768
+_MANY_CLASSES = 16
+_LANE_ELEMENTS = 128
+# Below this many pixels a loop costs more than it saves.
+_FEWEST_PIXELS = 4096
+_FEWEST_PIXELS_PER_REGION = 256
+# Tiles whose sums go to one running sum before it is put aside.
+_TILES_A_LEVEL = 256
+
+
+def _plan(operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int) -> _Plan | None:
+    shape = operands[0].shape[:ndim]
+    kept = ndim - len(axes)
+    regions, pixels = math.prod(shape[:kept]), math.prod(shape[kept:])
+    if (
+        axes != tuple(range(kept, ndim))
+        or regions * pixels < _FEWEST_PIXELS
+        or pixels < _FEWEST_PIXELS_PER_REGION
+        or _may_be_sharded()
+    ):
+        return None
+    classes = max(math.prod(x.shape[ndim:]) for x in operands)
+    elements = _TILE_ELEMENTS if classes < _MANY_CLASSES else _TILE_ELEMENTS_OF_MANY_CLASSES
+    most = max(64, elements // classes)
+    tile = _largest_divisor(pixels, most)
+    if tile < most // 16:
+        # Nothing near the best size divides the pixels: cut off the rest.
+        tile = min(most, pixels)
+    lanes = _largest_divisor(tile, max(1, _LANE_ELEMENTS // classes))
+    per_pixel = all(x.ndim == ndim for x in operands)
+    tiles = pixels // tile
+    rest = pixels - tiles * tile
+    return _Plan(shape, kept, regions, tiles, tile // lanes, lanes, rest, per_pixel)
+
+
+def _largest_divisor(n: int, most: int) -> int:
+    return max(d for d in range(1, min(n, most) + 1) if n % d == 0)
+
+
+def _may_be_sharded() -> bool:
+    """Whether an operand may be spread over several CPU devices: a scan would gather it.
+
+    Inside `shard_map` every array is one device's own.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_names and set(mesh.manual_axes) == set(mesh.axis_names):
+        return False
     try:
         return jax.local_device_count("cpu") > 1
     except RuntimeError:
         return False
+
+
+def _tiled_sums(terms: Terms, plan: _Plan, *operands: jax.Array) -> Any:
+    """Cut off what no whole tile holds; sum the tiles and the rest."""
+    kept, ndim = plan.kept, len(plan.shape)
+    whole = plan.tiles * plan.rows * plan.lanes
+    flat = [
+        jnp.broadcast_to(x, plan.shape + x.shape[ndim:]).reshape(
+            plan.regions, whole + plan.rest, *x.shape[ndim:]
+        )
+        for x in operands
+    ]
+    main = [x[:, :whole] if plan.rest else x for x in flat]
+    sums = _tile_loop(terms, plan, tuple(_tiles(x, plan) for x in main))
+    if plan.rest:
+        rest = _plain_sums(terms, (1,), *(x[:, whole:] for x in flat))
+        sums = jax.tree.map(jnp.add, sums, rest)
+    return jax.tree.map(lambda s: s.reshape(plan.shape[:kept] + s.shape[1:]), sums)
+
+
+def _tiles(x: jax.Array, plan: _Plan) -> jax.Array:
+    # An axis of size 1 among these makes XLA:CPU copy the whole operand.
+    block = [n for n in (plan.rows, plan.lanes) if n > 1] or [1]
+    return x.reshape(plan.regions * plan.tiles, *block, *x.shape[2:])
+
+
+def _add_up(term: jax.Array, plan: _Plan) -> jax.Array:
+    """The rows of one tile: [rows, lanes, ...] -> [lanes, ...]."""
+    if plan.rows == 1:
+        return term
+    summed = jnp.sum(term, 0)
+    return summed if plan.lanes > 1 else summed[None]
+
+
+def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
+    """Sum the tiles [regions * tiles, rows, lanes, ...] of each region: [regions, ...].
+
+    The value is a loop that nothing differentiates; its derivative is a sum over tiles again, of
+    the terms' derivatives, which JAX transposes to the gradient tile by tile.
+    """
+
+    @jax.custom_jvp
+    def sums(*tiles: jax.Array) -> Any:
+        def tile_sums(index: jax.Array) -> Any:
+            return jax.tree.map(lambda term: _add_up(term, plan), terms(*(x[index] for x in tiles)))
+
+        shapes = jax.eval_shape(tile_sums, jnp.int32(0))
+        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        def level(region: jax.Array, first: jax.Array) -> Any:
+            last = jnp.minimum(first + _TILES_A_LEVEL, plan.tiles)
+
+            def step(i: jax.Array, running: Any) -> Any:
+                return jax.tree.map(jnp.add, running, tile_sums(region * plan.tiles + i))
+
+            return jax.lax.fori_loop(first, last, step, zero)
+
+        def one_region(region: jax.Array) -> Any:
+            def step(k: jax.Array, aside: Any) -> Any:
+                return jax.tree.map(jnp.add, aside, level(region, k * _TILES_A_LEVEL))
+
+            levels = -(-plan.tiles // _TILES_A_LEVEL)
+            total = jax.lax.fori_loop(jnp.int32(0), jnp.int32(levels), step, zero)
+            return jax.tree.map(lambda s: jnp.sum(s, 0), total)
+
+        return jax.lax.map(one_region, jnp.arange(plan.regions, dtype=jnp.int32))
+
+    def sums_jvp(primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        moving = [i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)]
+        return sums(*primals), push(primals, moving, [tangents[i] for i in moving])
+
+    def push(primals: tuple[jax.Array, ...], moving: list[int], tangents: list[jax.Array]) -> Any:
+        # prevent_cse=False: the value's loop is closed to common-subexpression elimination anyway.
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def terms_push(block: tuple[jax.Array, ...], tangent: list[jax.Array]) -> Any:
+            def of_moving(*moved: jax.Array) -> Any:
+                full = list(block)
+                for i, x in zip(moving, moved, strict=True):
+                    full[i] = x
+                return terms(*full)
+
+            return jax.jvp(of_moving, tuple(block[i] for i in moving), tuple(tangent))[1]
+
+        if plan.per_pixel:
+            # Its transpose is one elementwise expression: fused, and spread over the cores.
+            spread = terms_push(primals, tangents)
+            return jax.tree.map(
+                lambda t: jnp.sum(
+                    t.reshape(plan.regions, plan.tiles * plan.rows, plan.lanes), (1, 2)
+                ),
+                spread,
+            )
+
+        def tile_push(block: tuple[jax.Array, ...], tangent: list[jax.Array]) -> Any:
+            return jax.tree.map(lambda t: _add_up(t, plan), terms_push(block, tangent))
+
+        def step(carry: Any, cut: Any) -> tuple[Any, None]:
+            index, block, tangent = cut
+            pushed = tile_push(block, tangent)
+            if plan.regions == 1:
+                return jax.tree.map(lambda c, t: c + t, carry, pushed), None
+            region = index // plan.tiles
+            return jax.tree.map(lambda c, t: c.at[region].add(t), carry, pushed), None
+
+        lead = () if plan.regions == 1 else (plan.regions,)
+        shapes = jax.eval_shape(tile_push, tuple(x[0] for x in primals), [t[0] for t in tangents])
+        zeros = jax.tree.map(lambda s: jnp.zeros(lead + s.shape, s.dtype), shapes)
+        index = jnp.arange(plan.regions * plan.tiles, dtype=jnp.int32)
+        total, _ = jax.lax.scan(step, zeros, (index, primals, tangents))
+        if plan.regions == 1:
+            total = jax.tree.map(lambda s: s[None], total)
+        return jax.tree.map(lambda s: jnp.sum(s, 1), total)
+
+    sums.defjvp(sums_jvp, symbolic_zeros=True)
+    return sums(*tiles)

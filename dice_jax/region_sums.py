@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any
 
@@ -306,49 +307,45 @@ def _region_sums(
     axes: tuple[int, ...],
 ) -> RegionSums:
     dtype = checks.accumulation_dtype(predictions, targets, where)
-    ndim = predictions.ndim - (terms is _softmax_terms)
+    # A tile has fewer pixel axes than the image: only the class axis may be relied on.
+    class_axes = int(terms is _softmax_terms)
+    ndim = predictions.ndim - class_axes
+    lift = (...,) + (None,) * class_axes
 
-    def weighted(
-        x: jax.Array, y: jax.Array, w: jax.Array | None = None
-    ) -> tuple[Any, jax.Array, Any]:
-        lift = (...,) + (None,) * (x.ndim - ndim)
+    def fields_of(x: jax.Array, y: jax.Array, w: jax.Array | None = None) -> dict[str, jax.Array]:
         if w is not None:
             # Before anything is computed: 0 · NaN is NaN, in the value and in the gradient.
-            inside = w != 0
+            inside = w.astype(jnp.bool_)
             x = jnp.where(inside[lift], x, jnp.zeros_like(x))
             y = jnp.where(inside[lift] if y.ndim == x.ndim else inside, y, jnp.zeros_like(y))
-        fields, poison = terms(x, y, dtype)
+        x = x.astype(dtype)
+        if checks.is_integer(y):
+            classes = x.shape[-1] if class_axes else 2
+            y = y if y.dtype.itemsize >= 4 else y.astype(jnp.int32)
+            # A label that does not exist must not go unseen: its pixel's prediction is NaN.
+            valid = (y >= 0) & (y < classes)
+            x = x + jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))[lift]
+        fields = terms(x, y)
         if w is None:
-            return fields, poison, ()
-        w = jnp.broadcast_to(w, x.shape[:ndim])
-        # A boolean mask selects, a weight multiplies.
+            return fields
+        weight = jnp.broadcast_to(w, x.shape[: x.ndim - class_axes])
         if w.dtype == jnp.bool_:
-            fields = {k: jnp.where(w[lift], v, jnp.zeros_like(v)) for k, v in fields.items()}
-            return fields, jnp.where(w, poison, jnp.zeros_like(poison)), w.astype(dtype)
-        w = w.astype(dtype)
-        return {k: v * w[lift] for k, v in fields.items()}, poison * w, w
+            zero = jnp.zeros((), dtype)
+            fields = {k: jnp.where(weight[lift], v, zero) for k, v in fields.items()}
+        else:
+            fields = {k: v * weight.astype(dtype)[lift] for k, v in fields.items()}
+        return fields | {"count": weight.astype(dtype)}
 
     operands = (predictions, targets) if where is None else (predictions, targets, where)
-    fields, poison, weight = sum_over_pixels(weighted, operands, axes, ndim)
+    fields = sum_over_pixels(fields_of, operands, axes, ndim)
     shape = fields["prediction"].shape
     if where is None:
-        pixels = int(np.prod([predictions.shape[a] for a in axes], dtype=np.int64))
-        weight = jnp.full(poison.shape, pixels, dtype)
-    # One not-a-number per bad pixel, added to every field of its region: loud, not wrong.
-    lift = (...,) + (None,) * (len(shape) - poison.ndim)
-    fields["count"] = weight[lift]
-    return RegionSums(**{k: jnp.broadcast_to(v + poison[lift], shape) for k, v in fields.items()})
-
-
-def _poison(valid: jax.Array, dtype: Any) -> jax.Array:
-    return jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
-
-
-def _hard(targets: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """Boolean targets, and a NaN for each integer one that is neither 0 nor 1."""
-    if targets.dtype == jnp.bool_:
-        return targets, jnp.zeros(targets.shape, dtype)
-    return targets == 1, _poison((targets == 0) | (targets == 1), dtype)
+        pixels = math.prod(predictions.shape[a] for a in axes)
+        fields["count"] = jnp.full(shape, pixels, dtype)
+    fields["count"] = fields["count"][(...,) + (None,) * (len(shape) - fields["count"].ndim)]
+    # 0, or NaN where a prediction was: then no field may look sound.
+    poison = 0 * jax.lax.stop_gradient(fields["prediction"])
+    return RegionSums(**{k: v + poison for k, v in fields.items()})
 
 
 def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
@@ -364,6 +361,7 @@ def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
             "target_squared": one,
             "absolute_difference": jnp.where(y, 1 - p, p),
         }
+    y = y.astype(p.dtype)
     return {
         "intersection": p * y,
         "prediction": p,
@@ -374,41 +372,42 @@ def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def _select(y: jax.Array, foreground: jax.Array, background: jax.Array) -> dict[str, jax.Array]:
-    """The two cross-entropy terms: −y log p and −(1−y) log(1−p), given −log p and −log(1−p)."""
+def _cross_entropy_fields(
+    y: jax.Array, minus_log_p: jax.Array, minus_log_q: jax.Array
+) -> dict[str, jax.Array]:
+    """The terms of Σ −y log p and Σ −(1−y) log q, with q = 1 − p."""
+    zero = jnp.zeros_like(minus_log_p)
     if y.dtype == jnp.bool_:
-        foreground = jnp.where(y, foreground, jnp.zeros_like(foreground))
-        background = jnp.where(y, jnp.zeros_like(background), background)
+        foreground, background = jnp.where(y, minus_log_p, zero), jnp.where(y, zero, minus_log_q)
     else:
+        y = y.astype(zero.dtype)
         # 0 · inf is NaN: a class that is not the target may have probability 0.
-        foreground = jnp.where(y == 0, jnp.zeros_like(y), y * foreground)
-        background = jnp.where(y == 1, jnp.zeros_like(y), (1 - y) * background)
+        foreground = jnp.where(y == 0, zero, y * minus_log_p)
+        background = jnp.where(y == 1, zero, (1 - y) * minus_log_q)
     return {"foreground_cross_entropy": foreground, "background_cross_entropy": background}
 
 
-def _targets(targets: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    if checks.is_float(targets):
-        return targets.astype(dtype), jnp.zeros(targets.shape, dtype)
-    return _hard(targets, dtype)
+def _hard_or_soft(y: jax.Array) -> jax.Array:
+    return y == 1 if checks.is_integer(y) else y
 
 
-def _probability_terms(
-    p: jax.Array, y: jax.Array, dtype: Any
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    p = p.astype(dtype)
-    y, poison = _targets(y, dtype)
-    return _overlap_fields(p, y) | _select(y, -clamped_log(p), -clamped_log(1 - p)), poison
+def _probability_terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    y = _hard_or_soft(y)
+    logs = _cross_entropy_fields(y, -clamped_log(p), -clamped_log(1 - p))
+    return _overlap_fields(p, y) | logs
 
 
 @jax.custom_jvp
 def _sigmoid(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Probability p = σ(x), 1 − p, −log p and −log(1 − p), from one exponential."""
     e = jnp.exp(-jnp.abs(x))
-    larger, smaller, log = 1 / (1 + e), e / (1 + e), jnp.log1p(e)
+    larger, log = 1 / (1 + e), jnp.log1p(e)
+    smaller = e * larger
     positive = x >= 0
     p = jnp.where(positive, larger, smaller)
     q = jnp.where(positive, smaller, larger)
-    return p, q, log + jnp.maximum(-x, 0), log + jnp.maximum(x, 0)
+    # A select, not a maximum with 0: NaN must come out as NaN.
+    return p, q, jnp.where(positive, log, log - x), jnp.where(positive, log + x, log)
 
 
 @_sigmoid.defjvp
@@ -420,12 +419,10 @@ def _sigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple
     return (p, q, minus_log_p, minus_log_q), (slope, -slope, -q * x_dot, p * x_dot)
 
 
-def _sigmoid_terms(
-    x: jax.Array, y: jax.Array, dtype: Any
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    y, poison = _targets(y, dtype)
-    p, _, minus_log_p, minus_log_q = _sigmoid(x.astype(dtype))
-    return _overlap_fields(p, y) | _select(y, minus_log_p, minus_log_q), poison
+def _sigmoid_terms(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    y = _hard_or_soft(y)
+    p, _, minus_log_p, minus_log_q = _sigmoid(x)
+    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, minus_log_q)
 
 
 @jax.custom_jvp
@@ -446,29 +443,20 @@ def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple
 
 
 def _minus_log_rest(x: jax.Array, p: jax.Array) -> jax.Array:
-    """−log(1 − p_c) for a softmax, exact also where p_c rounds to 1."""
+    """−log(1 − p_c) of a softmax, exact also where p_c rounds to 1."""
     classes = jnp.arange(x.shape[-1])
     top = classes == jnp.argmax(x, -1, keepdims=True)
     # For the largest class, 1 − p is the share of the others: a log-sum-exp over those alone.
     lowest = jnp.full_like(x, jnp.finfo(x.dtype).min / 4)
-    others = jnp.where(top, lowest, x)
     log_all = jax.nn.logsumexp(x, -1, keepdims=True)
-    log_others = jax.nn.logsumexp(others, -1, keepdims=True)
+    log_others = jax.nn.logsumexp(jnp.where(top, lowest, x), -1, keepdims=True)
     rest = jnp.where(top, jnp.zeros_like(p), p)
     return jnp.where(top, log_all - log_others, -jnp.log1p(-rest))
 
 
-def _softmax_terms(
-    x: jax.Array, labels: jax.Array, dtype: Any
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    x = x.astype(dtype)
-    if checks.is_float(labels):
-        y, poison = labels.astype(dtype), jnp.zeros(labels.shape[:-1], dtype)
-    else:
-        classes = x.shape[-1]
-        if labels.dtype.itemsize < 4:
-            labels = labels.astype(jnp.int32)
-        y = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
-        poison = _poison((labels >= 0) & (labels < classes), dtype)
+def _softmax_terms(x: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    y = labels
+    if checks.is_integer(labels):
+        y = labels[..., None] == jnp.arange(x.shape[-1], dtype=labels.dtype)
     p, minus_log_p = _softmax(x)
-    return _overlap_fields(p, y) | _select(y, minus_log_p, _minus_log_rest(x, p)), poison
+    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, _minus_log_rest(x, p))

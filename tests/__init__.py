@@ -1,0 +1,1 @@
+"""The tests of dice_jax and of the experiments."""
