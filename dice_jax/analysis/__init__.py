@@ -6,6 +6,8 @@ Nothing here imports Matplotlib, Flax or Optax until it is asked for.
 from dice_jax.analysis.balance import GradientBalance as GradientBalance
 from dice_jax.analysis.balance import gradient_balance as gradient_balance
 from dice_jax.analysis.balance import gradient_ratio as gradient_ratio
+from dice_jax.analysis.claims import ClaimResult as ClaimResult
+from dice_jax.analysis.claims import verify_claims as verify_claims
 from dice_jax.analysis.closed_forms import break_even_odds as break_even_odds
 from dice_jax.analysis.closed_forms import cross_entropy_escape_time as cross_entropy_escape_time
 from dice_jax.analysis.closed_forms import cross_entropy_mass_ratio as cross_entropy_mass_ratio

@@ -111,10 +111,11 @@ def _c2(lab: Lab, record: Record) -> None:
     for what, prediction in (("random", p), ("sure", sure), ("timid", timid), ("perfect", y)):
         i, s, _, t = _sums(prediction, y)
         record.holds(f"Σy + Σŷ − Σyŷ ≥ Σyŷ, {what}", (i - (s - i)) / s)
-        foreground, background = _two_values(
-            lab.gradient("dice_loss", prediction, y, **_NO_SMOOTH), y
-        )
-        ratio = np.abs(foreground / background)
+        value, gradient = lab.value_and_gradient("dice_loss", prediction, y, **_NO_SMOOTH)
+        record.near(f"L = (S − 2I)/S, {what}", value[:, None], (s - 2 * i) / s, scale=1.0)
+        foreground, background = _two_values(gradient, y)
+        record.holds(f"signs, {what}", np.maximum(foreground, -background))
+        ratio = -foreground / background
         record.holds(f"|g₊| ≥ |g₋|, {what}", 1 - ratio)
         record.near(f"|g₊|/|g₋| = (S − I)/I, {what}", ratio, (s - i) / i)
         if what == "sure":

@@ -72,7 +72,7 @@ class _Losses(Mapping[str, Callable[..., Any]]):
 
 def _seed(key: jax.Array | None) -> list[int]:
     if key is None:
-        return [0]
+        key = jax.random.key(0)
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     return [int(word) for word in np.asarray(jax.random.key_data(key) if typed else key).ravel()]
 
@@ -84,7 +84,7 @@ def _chosen(only: Iterable[str] | None) -> list[str]:
     for name in wanted:
         if name not in CHECKS:
             raise ValueError(
-                f"only names {name!r}, which is no statement; known: {', '.join(CHECKS)}"
+                f"only: there is no statement {name!r}; the known ones are {', '.join(CHECKS)}"
             )
     return [name for name in CHECKS if name in wanted]
 

@@ -224,7 +224,7 @@ class Lab:
     # An adversary.
 
     def worst_case(
-        self, score: Callable[[Array], Array], dimensions: int, *, steps: int = 120
+        self, score: Callable[[Array], Array], dimensions: int, *, steps: int | None = None
     ) -> Array:
         """Climb from 32 random points of the unit cube to where ``score`` is worst.
 
@@ -236,7 +236,7 @@ class Lab:
         best = rng.random((ROWS, dimensions))
         best[: ROWS // 4] = np.round(best[: ROWS // 4])
         height = _as_score(score(best))
-        for _ in range(steps):
+        for _ in range(4 * self.trials if steps is None else steps):
             scale = 10 ** rng.uniform(-7, 0, (ROWS, 1))
             chosen = rng.random((ROWS, dimensions)) < 10 ** rng.uniform(-1.7, 0, (ROWS, 1))
             moved = best + scale * rng.normal(size=best.shape)
