@@ -60,10 +60,10 @@ class StudyConfig:
     losses: tuple[str, ...] = ("bce", "dice")
     model: str = "unet"
     fractions: tuple[float, ...] = (0.05, 0.01, 0.003)
-    seeds: int = 4
-    steps: int = 150
+    seeds: int = 3
+    steps: int = 200
     batch_size: int = 8
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2)
     extend_grid: bool = False
     image_size: int = 64
     objects: int = 1
@@ -139,7 +139,9 @@ class StudyConfig:
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> StudyConfig:
         """Rebuild the settings that `as_json` gave."""
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+        }
         return cls(**fields)
 
 
@@ -309,7 +311,13 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
     "standard": {
         "bias": dataclasses.replace(_BIAS, **_STANDARD),
         "linear": dataclasses.replace(_LINEAR, **_STANDARD),
-        "unet": StudyConfig(**_STANDARD, steps=500, batch_size=16, extend_grid=True),
+        "unet": StudyConfig(
+            **_STANDARD,
+            steps=500,
+            batch_size=16,
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            extend_grid=True,
+        ),
     },
 }
 

@@ -38,7 +38,8 @@ def make_images(
     """Draw noisy images of ellipses that cover a foreground fraction on average.
 
     An image is its mask (0 or 1) plus white noise, scaled to about unit variance. A mask is the
-    n pixels that lie deepest inside the ellipses, so that its size is n whatever overlaps or leaves the image; n is log-normal with
+    n pixels that lie deepest inside the ellipses, so that its size is n whatever overlaps or
+    leaves the image; n is log-normal with
     mean ``fraction`` · size² and a coefficient of variation of about a quarter.
 
     Args:

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Interval", "mean_interval", "paired_difference", "runs_table", "summary_table"]
+__all__ = [
+    "Interval",
+    "cell_of",
+    "mean_interval",
+    "paired_difference",
+    "runs_table",
+    "summary_table",
+]
 
 KEYS = ["model", "foreground_fraction", "loss"]
 
@@ -70,6 +77,20 @@ def runs_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def cell_of(runs: pd.DataFrame, loss: str, fraction: float) -> pd.DataFrame:
+    """Cut the runs of one loss at one fraction out of a table.
+
+    Args:
+        runs: of `runs_table`.
+        loss: the arm's name.
+        fraction: π, as requested.
+
+    Returns:
+        Those rows.
+    """
+    return runs.query("loss == @loss and foreground_fraction == @fraction")
+
+
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce runs to one row per loss, fraction and model.
 
@@ -82,12 +103,13 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     """
     names = [c for c in runs.columns if c not in (*KEYS, "seed", "status", "seconds")]
     rows: list[dict[str, Any]] = []
-    for _, cell in runs.groupby(KEYS, sort=False):
-        row: dict[str, Any] = {key: cell[key].iloc[0] for key in reversed(KEYS)}
+    for model, fraction, loss in runs[KEYS].drop_duplicates().itertuples(index=False):
+        cell = cell_of(runs, loss, fraction)
+        row: dict[str, Any] = {"loss": loss, "foreground_fraction": fraction, "model": model}
         row["runs"] = len(cell)
         statuses = cell["status"].tolist()
         row |= {s: statuses.count(s) for s in ("finished", "collapsed", "diverged")}
-        row["foreground_fraction_achieved"] = cell["foreground_fraction_test"].mean()
+        row["foreground_fraction_achieved"] = np.mean(cell["foreground_fraction_test"].to_numpy())
         for name in names:
             interval = mean_interval(cell[name].to_numpy())
             row[f"{name}_mean"] = interval.mean
@@ -110,8 +132,7 @@ def paired_difference(
     Returns:
         The mean of first − second over the seeds that both have, with its t interval.
     """
-    cell = runs.query("foreground_fraction == @fraction")
     a, b = (
-        cell.query("loss == @loss").set_index("seed")[metric] for loss, metric in (first, second)
+        cell_of(runs, loss, fraction).set_index("seed")[metric] for loss, metric in (first, second)
     )
     return mean_interval((a - b).dropna().to_numpy())
