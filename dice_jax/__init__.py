@@ -5,6 +5,10 @@ from dice_jax.accumulation import (
     accumulated_value_and_grad as accumulated_value_and_grad,
 )
 from dice_jax.correlation import matthews_loss as matthews_loss
+from dice_jax.distance import boundary_loss as boundary_loss
+from dice_jax.distance import distance_transform as distance_transform
+from dice_jax.distance import hausdorff_distance_loss as hausdorff_distance_loss
+from dice_jax.distance import signed_distance as signed_distance
 from dice_jax.instances import instance_region_sums as instance_region_sums
 from dice_jax.instances import label_components as label_components
 from dice_jax.instances import voronoi_regions as voronoi_regions

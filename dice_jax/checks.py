@@ -180,7 +180,7 @@ def check_number(
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 
-def check_spacing(spacing: Any, axes: int) -> tuple[float, ...]:
+def check_spacing(spacing: Any, axes: int) -> tuple[Any, ...]:
     """Check the size of a pixel along each spatial axis.
 
     Args:
@@ -188,7 +188,7 @@ def check_spacing(spacing: Any, axes: int) -> tuple[float, ...]:
         axes: the number of spatial axes.
 
     Returns:
-        One float per axis.
+        One float per axis (a tracer stays one).
 
     Raises:
         TypeError: if an entry is not a number.
@@ -201,7 +201,7 @@ def check_spacing(spacing: Any, axes: int) -> tuple[float, ...]:
         raise ValueError(f"spacing must have one entry per axis, {axes}, got {spacing!r}")
     for entry in entries:
         check_number("spacing", entry, open_at_least=True)
-    return tuple(float(entry) for entry in entries)
+    return tuple(e if isinstance(e, Tracer) else float(e) for e in entries)
 
 
 def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 
 class Sums(NamedTuple):
@@ -402,3 +403,50 @@ def lovasz_softmax_loss(probabilities, labels, *, axis=None, where=None):
 
         classes.append(_each_region(one, (errors, y[..., c], _weights(errors, where)), axis))
     return np.stack(classes, -1)
+
+
+# Distances: SciPy's transform.
+
+
+def distance_transform(mask, *, spacing=None):
+    """Distance to the nearest False, of one image; infinite if there is none."""
+    mask = np.asarray(mask) != 0
+    if mask.all():
+        return np.full(mask.shape, np.inf)
+    return ndimage.distance_transform_edt(mask, sampling=spacing)
+
+
+def signed_distance(mask, *, spacing=None):
+    mask = np.asarray(mask) != 0
+    if mask.all() or not mask.any():
+        return np.zeros(mask.shape)
+    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    return outside - ndimage.distance_transform_edt(mask, sampling=spacing)
+
+
+def boundary_loss(probabilities, signed_distances, *, axis=None, where=None):
+    """Kervadec 2019, equation 5, over the number of pixels."""
+    p, phi = float64(probabilities), float64(signed_distances)
+    total = _weighted(p, where)
+    return _mean(total(p * phi, axis), total(np.ones(p.shape), axis))
+
+
+def hausdorff_distance_loss(
+    probabilities, targets, *, axis=None, where=None, spacing=None, alpha=2.0
+):
+    """Karimi & Salcudean 2019, equation 8; distances are measured to unmasked pixels only."""
+
+    def boundary_distance(mask, inner):
+        if not (mask & inner).any() or not (~mask & inner).any():
+            return np.zeros(mask.shape)
+        to_true = ndimage.distance_transform_edt(~(mask & inner), sampling=spacing)
+        to_false = ndimage.distance_transform_edt(~(~mask & inner), sampling=spacing)
+        return np.where(mask, to_false, to_true)
+
+    def one(p, y, w):
+        d_p = boundary_distance(p > 0.5, w != 0)
+        d_y = boundary_distance(y > 0.5, w != 0)
+        return _mean(np.sum(w * (p - y) ** 2 * (d_p**alpha + d_y**alpha)), np.sum(w))
+
+    p = float64(probabilities)
+    return _each_region(one, (p, float64(targets), _weights(p, where)), axis)

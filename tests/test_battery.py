@@ -46,7 +46,8 @@ class Kind:
 class Case:
     """A loss in the battery.
 
-    at_truth: the value at perfect predictions, or None where that is not the minimum.
+    at_truth: the value at perfect predictions; -inf if that is a minimum that depends on the
+        targets; None if it is no minimum.
     signed: whether foreground is never pushed down, nor background up.
     """
 
@@ -62,6 +63,11 @@ def _binary_targets(rng, shape):
 
 def _draw_probabilities(rng, shape):
     return rng.uniform(0.05, 0.95, shape).astype(np.float32), _binary_targets(rng, shape)
+
+
+def _draw_distances(rng, shape):
+    p, y = _draw_probabilities(rng, shape)
+    return p, reference.signed_distance(y).astype(np.float32)
 
 
 def _draw_logits(rng, shape):
@@ -110,11 +116,15 @@ CLASS_SUMS = Kind(
 )
 ARRAYS = Kind(_draw_probabilities, _as_probabilities, np.round, _array_call)
 LOGITS = Kind(_draw_logits, lambda y: 60.0 * (2 * y - 1), lambda x: 1e4 * np.sign(x), _array_call)
+DISTANCES = Kind(
+    _draw_distances, lambda phi: (phi < 0).astype(np.float32), np.round, _array_call, np.nan
+)
 CLASS_ARRAYS = Kind(_draw_class_probabilities, _as_class_probabilities, np.round, _array_call)
 
 TVERSKY = {"alpha": 0.3, "beta": 0.7}
 CASES: dict[str, Case] = {
     "binary_cross_entropy_loss": Case(SUMS, signed=True),
+    "boundary_loss": Case(DISTANCES, at_truth=-np.inf),
     "cross_entropy_loss": Case(CLASS_SUMS, {"weights": np.array([0.2, 1.0, 3.0])}),
     "dice_loss": Case(SUMS, signed=True),
     "dice_plus_plus_loss": Case(ARRAYS, signed=True),
@@ -122,6 +132,7 @@ CASES: dict[str, Case] = {
     "exponential_logarithmic_dice_loss": Case(SUMS, {"gamma": 0.3}, signed=True),
     "focal_tversky_loss": Case(SUMS, TVERSKY | {"gamma": 0.75}, signed=True),
     "generalized_dice_loss": Case(CLASS_SUMS),
+    "hausdorff_distance_loss": Case(ARRAYS, signed=True),
     "jaccard_loss": Case(SUMS, signed=True),
     "jaccard_metric_loss": Case(SUMS, signed=True),
     "log_cosh_dice_loss": Case(SUMS, signed=True),

@@ -1,0 +1,164 @@
+"""Distances against SciPy's, and what the boundary and Hausdorff losses promise."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dice_jax as dj
+from tests import reference
+
+
+def masks(shape, seed):
+    """Sparse, dense, one blob, its complement, and a single False or True pixel."""
+    rng = np.random.default_rng(seed)
+    centre = np.array([n // 2 for n in shape])
+    grid = np.moveaxis(np.indices(shape), 0, -1)
+    ball = np.linalg.norm(grid - centre, axis=-1) < min(shape) / 2.5
+    corner = np.ones(shape, bool)
+    corner[(0,) * len(shape)] = False
+    noise = rng.random(shape)
+    return np.stack([noise < 0.1, noise < 0.98, ball, ~ball, corner, ~corner])
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [
+        ((37,), (0.5,)),
+        ((29, 41), None),
+        ((29, 41), (0.7, 3.2)),
+        ((11, 13, 9), (2.5, 0.9, 0.9)),
+        ((4, 5, 3, 6), (1.0, 2.0, 0.5, 1.5)),
+    ],
+    ids=["1-D", "2-D", "2-D anisotropic", "3-D anisotropic", "4-D"],
+)
+def test_equals_scipy_in_a_batch(shape, spacing):
+    batch = masks(shape, 0)
+    axis = tuple(range(1, len(shape) + 1))
+    distance = dj.distance_transform(batch, axis=axis, spacing=spacing)
+    signed = dj.signed_distance(batch, axis=axis, spacing=spacing)
+    for i, mask in enumerate(batch):
+        expected = reference.distance_transform(mask, spacing=spacing)
+        np.testing.assert_allclose(distance[i], expected, rtol=1e-6, atol=1e-6)
+        expected = reference.signed_distance(mask, spacing=spacing)
+        np.testing.assert_allclose(signed[i], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_many_lines_go_in_chunks():
+    mask = np.random.default_rng(1).random((400, 601)) < 0.999
+    np.testing.assert_allclose(
+        dj.distance_transform(mask), reference.distance_transform(mask), rtol=1e-6
+    )
+
+
+def test_spacing_follows_the_order_of_axis():
+    mask = masks((8, 9), 2)[0]
+    expected = reference.distance_transform(mask.T, spacing=(2.0, 3.0))
+    distance = dj.distance_transform(mask, axis=(-1, 0), spacing=(2.0, 3.0))
+    np.testing.assert_allclose(distance, expected.T, rtol=1e-6)
+
+
+def test_a_new_spacing_does_not_compile_again():
+    from dice_jax import distance
+
+    mask = np.ones((6, 7), bool)
+    mask[2, 3] = False
+    dj.distance_transform(mask, spacing=(1.0, 2.0))
+    compiled = distance._distance_transform._cache_size()
+    dj.distance_transform(mask, spacing=(1.5, 2.5))
+    assert distance._distance_transform._cache_size() == compiled
+    traced = jax.jit(lambda s: dj.distance_transform(mask, spacing=s))(jnp.array([1.5, 2.5]))
+    expected = reference.distance_transform(mask, spacing=(1.5, 2.5))
+    np.testing.assert_allclose(traced, expected, rtol=1e-6)
+
+
+def test_images_of_one_class():
+    both = np.stack([np.zeros((5, 6), bool), np.ones((5, 6), bool)])
+    distance = dj.distance_transform(both, axis=(1, 2))
+    assert (np.asarray(distance[0]) == 0).all()
+    assert np.isposinf(distance[1]).all()
+    np.testing.assert_array_equal(dj.signed_distance(both, axis=(1, 2)), 0)
+
+
+def test_masked_pixels_are_no_one_s_neighbour():
+    batch = masks((16, 18), 3)
+    inner = np.zeros((16, 18), bool)
+    inner[3:14, 2:13] = True
+    crop = batch[:, 3:14, 2:13]
+    for function, expected in (
+        (dj.distance_transform, reference.distance_transform),
+        (dj.signed_distance, reference.signed_distance),
+    ):
+        result = np.asarray(function(batch, axis=(1, 2), where=inner))
+        assert (result[:, ~inner] == 0).all()
+        for i in range(len(batch)):
+            np.testing.assert_allclose(result[i, 3:14, 2:13], expected(crop[i]), rtol=1e-6)
+
+
+def test_vmap_equals_batch():
+    batch = masks((9, 10), 4)
+    mapped = jax.vmap(dj.distance_transform)(batch)
+    np.testing.assert_array_equal(mapped, dj.distance_transform(batch, axis=(1, 2)))
+
+
+def test_no_gradient_flows_into_the_mask():
+    def distances(x):
+        return jnp.sum(dj.distance_transform(x > 0.5))
+
+    x = np.random.default_rng(5).random((6, 7)).astype(np.float32)
+    np.testing.assert_array_equal(jax.grad(distances)(x), 0)
+    with jax.enable_x64(True):
+        assert dj.distance_transform(x > 0.5).dtype == jnp.float64
+
+
+def test_boundary_gradient_is_the_distance():
+    y = masks((9, 11), 6)[2]
+    phi = dj.signed_distance(y)
+    p = np.random.default_rng(6).random((9, 11)).astype(np.float32)
+    gradient = jax.grad(dj.boundary_loss)(p, phi)
+    np.testing.assert_allclose(gradient, phi / 99, rtol=1e-5)
+
+
+def test_hausdorff_spacing_and_power():
+    rng = np.random.default_rng(7)
+    p = rng.random((7, 8, 9)).astype(np.float32)
+    y = rng.random(p.shape) < 0.3
+    run = partial(dj.hausdorff_distance_loss, p, y, axis=(0, 2), spacing=(2.0, 0.5))
+    for alpha in (1.0, 2.0):
+        expected = reference.hausdorff_distance_loss(
+            p, y, axis=(0, 2), spacing=(2.0, 0.5), alpha=alpha
+        )
+        np.testing.assert_allclose(run(alpha=alpha), expected, rtol=1e-5)
+
+
+def test_hausdorff_sees_how_far_a_mistake_is():
+    y = np.zeros((9, 30), np.float32)
+    y[3:6, 2:5] = 1
+
+    def with_mistake(column):
+        p = y.copy()
+        p[4, column] = 1
+        return dj.hausdorff_distance_loss(p, y)
+
+    losses = [float(with_mistake(column)) for column in (6, 12, 25)]
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_wrong_arguments_say_what_is_expected():
+    mask = np.ones((4, 5), bool)
+    with pytest.raises(TypeError, match=r"mask must be boolean.*probabilities > 0\.5"):
+        dj.distance_transform(mask.astype(np.float32))
+    for spacing in ((0.0, 1.0), (1.0, -2.0), (np.inf, 1.0)):
+        with pytest.raises(ValueError, match="spacing must be finite and > 0"):
+            dj.distance_transform(mask, spacing=spacing)
+    with pytest.raises(ValueError, match="one entry per axis, 1"):
+        dj.signed_distance(mask, axis=0, spacing=(1.0, 1.0))
+    with pytest.raises(ValueError, match="axis 2 does not exist"):
+        dj.signed_distance(mask, axis=2)
+    p = mask.astype(np.float32)
+    with pytest.raises(TypeError, match="signed_distances must be floating"):
+        dj.boundary_loss(p, mask)
+    with pytest.raises(ValueError, match="alpha must be finite and > 0"):
+        dj.hausdorff_distance_loss(p, mask, alpha=0.0)
