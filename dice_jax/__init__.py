@@ -38,6 +38,8 @@ from dice_jax.region_sums import RegionSums as RegionSums
 from dice_jax.region_sums import region_sums as region_sums
 from dice_jax.region_sums import sigmoid_region_sums as sigmoid_region_sums
 from dice_jax.region_sums import softmax_region_sums as softmax_region_sums
+from dice_jax.skeleton import cldice_loss as cldice_loss
+from dice_jax.skeleton import soft_skeleton as soft_skeleton
 from dice_jax.soft_labels import dice_semimetric_loss as dice_semimetric_loss
 from dice_jax.soft_labels import jaccard_metric_loss as jaccard_metric_loss
 from dice_jax.streaming import pad_piece as pad_piece

@@ -125,6 +125,7 @@ TVERSKY = {"alpha": 0.3, "beta": 0.7}
 CASES: dict[str, Case] = {
     "binary_cross_entropy_loss": Case(SUMS, signed=True),
     "boundary_loss": Case(DISTANCES, at_truth=-np.inf),
+    "cldice_loss": Case(ARRAYS, {"iterations": 2}),
     "cross_entropy_loss": Case(CLASS_SUMS, {"weights": np.array([0.2, 1.0, 3.0])}),
     "dice_loss": Case(SUMS, signed=True),
     "dice_plus_plus_loss": Case(ARRAYS, signed=True),
