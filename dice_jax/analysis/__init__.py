@@ -32,6 +32,10 @@ from dice_jax.analysis.closed_forms import squared_dice_mass_ratio as squared_di
 from dice_jax.analysis.closed_forms import tversky_gradient_values as tversky_gradient_values
 from dice_jax.analysis.gradient import dice_pixel_gradient as dice_pixel_gradient
 from dice_jax.analysis.gradient import pixel_gradient as pixel_gradient
+from dice_jax.analysis.images import as_mask as as_mask
+from dice_jax.analysis.images import as_probabilities as as_probabilities
+from dice_jax.analysis.images import read_mask as read_mask
+from dice_jax.analysis.images import read_prediction as read_prediction
 from dice_jax.analysis.oracles import Oracle as Oracle
 from dice_jax.analysis.oracles import (
     balanced_cross_entropy_best_constant as balanced_cross_entropy_best_constant,
@@ -50,3 +54,7 @@ from dice_jax.analysis.statements import STATEMENTS as STATEMENTS
 from dice_jax.analysis.statements import Myth as Myth
 from dice_jax.analysis.statements import Statement as Statement
 from dice_jax.analysis.statements import theory_markdown as theory_markdown
+from dice_jax.analysis.worked_example import WorkedExample as WorkedExample
+from dice_jax.analysis.worked_example import article_examples as article_examples
+from dice_jax.analysis.worked_example import untrained_prediction as untrained_prediction
+from dice_jax.analysis.worked_example import worked_example as worked_example
