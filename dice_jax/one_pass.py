@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -83,8 +84,10 @@ _LANE_ELEMENTS = 128
 # Below this many pixels a loop costs more than it saves.
 _FEWEST_PIXELS = 4096
 _FEWEST_PIXELS_PER_REGION = 256
-# Tiles whose sums go to one running sum before it is put aside.
-_TILES_A_LEVEL = 256
+# The longest running sum, of rows within a tile and of tiles: in float32, 32 additions drift by
+# less than 1e-6 even where every rounding has the same sign.
+_MOST_ROWS = 32
+_BRANCHES = 32
 
 
 def _plan(operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int) -> _Plan | None:
@@ -105,7 +108,7 @@ def _plan(operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int) -> 
     if tile < most // 16:
         # Nothing near the best size divides the pixels: cut off the rest.
         tile = min(most, pixels)
-    lanes = _largest_divisor(tile, max(1, _LANE_ELEMENTS // classes))
+    lanes = _largest_divisor(tile, max(1, _LANE_ELEMENTS // classes, tile // _MOST_ROWS))
     per_pixel = all(x.ndim == ndim for x in operands)
     tiles = pixels // tile
     rest = pixels - tiles * tile
@@ -162,6 +165,14 @@ def _add_up(term: jax.Array, plan: _Plan) -> jax.Array:
     return summed if plan.lanes > 1 else summed[None]
 
 
+def _sum_lanes(lanes: jax.Array) -> jax.Array:
+    """Add up the first axis pairwise, which rounds log2(n) times instead of n times."""
+    while (n := lanes.shape[0]) > 1:
+        paired = lanes[: n // 2] + lanes[n // 2 : 2 * (n // 2)]
+        lanes = jnp.concatenate([paired, lanes[-1:]]) if n % 2 else paired
+    return lanes[0]
+
+
 def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
     """Sum the tiles [regions * tiles, rows, lanes, ...] of each region: [regions, ...].
 
@@ -177,21 +188,22 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
         shapes = jax.eval_shape(tile_sums, jnp.int32(0))
         zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-        def level(region: jax.Array, first: jax.Array) -> Any:
-            last = jnp.minimum(first + _TILES_A_LEVEL, plan.tiles)
+        def add_up(first: jax.Array, height: int) -> Any:
+            """Sum up to _BRANCHES ** height tiles, no running sum longer than _BRANCHES."""
+            if height == 0:
+                return tile_sums(first)
+            below = _BRANCHES ** (height - 1)
+            end = (first // plan.tiles + 1) * plan.tiles
+            branches = jnp.minimum(_BRANCHES, -(-(end - first) // below))
 
-            def step(i: jax.Array, running: Any) -> Any:
-                return jax.tree.map(jnp.add, running, tile_sums(region * plan.tiles + i))
+            def step(k: jax.Array, total: Any) -> Any:
+                return jax.tree.map(jnp.add, total, add_up(first + k * below, height - 1))
 
-            return jax.lax.fori_loop(first, last, step, zero)
+            return jax.lax.fori_loop(jnp.int32(0), branches, step, zero)
 
         def one_region(region: jax.Array) -> Any:
-            def step(k: jax.Array, aside: Any) -> Any:
-                return jax.tree.map(jnp.add, aside, level(region, k * _TILES_A_LEVEL))
-
-            levels = -(-plan.tiles // _TILES_A_LEVEL)
-            total = jax.lax.fori_loop(jnp.int32(0), jnp.int32(levels), step, zero)
-            return jax.tree.map(lambda s: jnp.sum(s, 0), total)
+            height = next(h for h in itertools.count() if _BRANCHES**h >= plan.tiles)
+            return jax.tree.map(_sum_lanes, add_up(region * plan.tiles, height))
 
         return jax.lax.map(one_region, jnp.arange(plan.regions, dtype=jnp.int32))
 

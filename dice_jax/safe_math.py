@@ -52,10 +52,11 @@ def _ratio_jvp(
     numerator_dot, denominator_dot, empty_dot = tangents
     nothing = _is_nothing(denominator)
     quotient = ratio(numerator, denominator, empty)
-    # Divided by `ratio` again, so that second derivatives do not square the denominator either.
+    # Multiplied by an inverse that is a `ratio` itself, and in this order, so that no derivative of
+    # any order and mode squares the denominator or its inverse.
     inverse = ratio(jnp.ones_like(denominator), denominator, jnp.zeros_like(denominator))
-    quotient_dot = numerator_dot * inverse - denominator_dot * (quotient * inverse)
-    return quotient, jnp.where(nothing, empty_dot, quotient_dot)
+    change = numerator_dot * inverse - (denominator_dot * inverse) * quotient
+    return quotient, jnp.where(nothing, empty_dot, change)
 
 
 def clamped_log(x: jax.Array) -> jax.Array:
