@@ -118,7 +118,7 @@ def _control(
         f"changed its test Dice by {_join(gains)} foreground."
     )
     if leads:
-        sentence += f" {label(others[0])}'s lead over {name} goes with it {_join(leads)}."
+        sentence += f" With it, {label(others[0])}'s lead over {name} goes {_join(leads)}."
     return [sentence]
 
 

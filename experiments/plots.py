@@ -233,13 +233,16 @@ def gradient_share(config: StudyConfig, results: Sequence[Mapping[str, Any]]) ->
         start = _start(results, fraction)
         if start is not None and "dice" in config.losses:
             top.axhline(start, color="black", ls=":", lw=1.2, label="Dice at the start, by C5")
-        bottom.axhline(0.5, color="black", ls=":", lw=1.2, label="½: any stationary point (C7)")
+        bottom.axhline(0.5, color="black", ls="--", lw=1.2, label="½: any stationary point (C7)")
         top.set_title(f"{percent(fraction)} foreground")
         bottom.set_xlabel("step")
     axes[0, 0].set_ylabel("foreground share,\nprobability space")
     axes[1, 0].set_ylabel("foreground share,\nlogit space")
-    for row in range(2):
-        axes[row, columns - 1].legend(loc="lower right", fontsize=8)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    last, name = axes[1, 0].get_legend_handles_labels()
+    figure.legend(
+        [*handles, last[-1]], [*names, name[-1]], loc="outside lower center", ncols=4, fontsize=9
+    )
     return figure
 
 
@@ -306,9 +309,11 @@ def gradient_ratio(config: StudyConfig, results: Sequence[Mapping[str, Any]]) ->
     ax.plot(dice, 2 / dice - 1, color="black", lw=1.2, ls=":", label="2/D − 1 (Dice, C1)")
     ax.set_yscale("log")
     ax.set_xscale("log")
+    # BCE's 1/p reaches 1e9 on single pixels; the line is what the panel is for.
+    ax.set_ylim(0.1, 1e5)
     ax.set_xlabel("soft Dice D of the batch")
     ax.set_ylabel("mean |gradient| of a foreground pixel\nover that of a background pixel")
-    legend = ax.legend()
+    legend = ax.legend(loc="upper right")
     for handle in legend.legend_handles:
         handle.set_alpha(1)
     return figure
@@ -360,9 +365,8 @@ def examples(config: StudyConfig, directory: Path, fraction: float) -> Figure | 
         fraction: π.
 
     Returns:
-        One row per image and arm-independent columns first; ``None`` if no run left an example.
-        The gradient is of each arm's loss with respect to the logits, pooled over the images
-        shown; each map has its own scale, blue pulls p up, red pushes it down.
+        One row per image; ``None`` if no run left an example. The gradient is of each arm's loss
+        with respect to the logits, pooled over the images shown; blue pulls p up, red down.
     """
     found: dict[str, np.ndarray] = {}
     for loss in config.losses:
@@ -372,8 +376,8 @@ def examples(config: StudyConfig, directory: Path, fraction: float) -> Figure | 
     if not found:
         return None
     images, masks, _ = next(iter(found.values()))
-    rows, columns = len(images), 2 + 2 * len(found)
-    figure, axes = _new(1.75 * columns, 1.85 * rows + 0.4, rows, columns)
+    rows, columns = len(images), 2 + 3 * len(found)
+    figure, axes = _new(1.5 * columns, 1.55 * rows + 0.5, rows, columns)
     for ax in axes.flat:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -387,18 +391,26 @@ def examples(config: StudyConfig, directory: Path, fraction: float) -> Figure | 
     axes[0, 0].set_title("image")
     axes[0, 1].set_title("mask")
     for k, (loss, (_, _, logits)) in enumerate(found.items()):
-        gradient = np.asarray(
-            dj.analysis.pixel_gradient(
-                parse_arm(loss), jnp.asarray(logits), jnp.asarray(masks > 0.5), sums=arm_sums
-            )
-        )
-        top = float(np.abs(gradient).max()) or 1.0
+        first, second, third = axes[:, 2 + 3 * k], axes[:, 3 + 3 * k], axes[:, 4 + 3 * k]
+        _gradient_maps(second, loss, np.zeros_like(logits), masks, "at p = ½")
+        _gradient_maps(third, loss, logits, masks, "trained")
         for i in range(rows):
-            left, right = axes[i, 2 + 2 * k], axes[i, 3 + 2 * k]
-            left.imshow(1 / (1 + np.exp(-logits[i])), cmap="gray", vmin=0, vmax=1)
-            for ax in (left, right):
-                ax.contour(masks[i], [0.5], colors="#E69F00", linewidths=0.8)
-            right.imshow(gradient[i], cmap="RdBu_r", vmin=-top, vmax=top)
-        axes[0, 2 + 2 * k].set_title(f"p, {label(loss)}")
-        axes[0, 3 + 2 * k].set_title(f"gradient\n(± {top:.1g})")
+            first[i].imshow(1 / (1 + np.exp(-logits[i])), cmap="gray", vmin=0, vmax=1)
+            first[i].contour(masks[i], [0.5], colors="#E69F00", linewidths=0.7)
+        first[0].set_title(f"{label(loss)}: p")
     return figure
+
+
+def _gradient_maps(
+    column: Sequence[Axes], loss: str, logits: np.ndarray, masks: np.ndarray, when: str
+) -> None:
+    """Draw a loss's gradient at the logits, on one scale for the images of a column."""
+    y = jnp.asarray(masks > 0.5)
+    gradient = np.asarray(
+        dj.analysis.pixel_gradient(parse_arm(loss), jnp.asarray(logits), y, sums=arm_sums)
+    )
+    top = float(np.abs(gradient).max()) or 1.0
+    for ax, one, mask in zip(column, gradient, masks, strict=True):
+        ax.imshow(one, cmap="RdBu_r", vmin=-top, vmax=top)
+        ax.contour(mask, [0.5], colors="#E69F00", linewidths=0.7)
+    column[0].set_title(f"gradient {when}\n(±{top:.0e})")

@@ -20,7 +20,7 @@ from experiments.models import MODELS
 from experiments.plots import label, percent
 from experiments.progress import duration
 from experiments.study import load_config, load_runs, load_tuning, write_whole
-from experiments.summary import cell_of, mean_interval, runs_table, summary_table
+from experiments.summary import Interval, cell_of, mean_interval, runs_table, summary_table
 
 __all__ = ["draw", "write_report"]
 
@@ -54,10 +54,10 @@ _CAPTIONS = {
     ),
     "examples": (
         "Predictions and the gradient at every pixel",
-        "Test images at the smallest fraction, first seed, after training; the mask's outline in "
-        "orange. The gradient is that of each loss with respect to the logits, for the images "
-        "shown: blue pulls a pixel towards foreground, red towards background; each loss has its "
-        "own scale.",
+        "Test images of the first seed, the mask's outline in orange. p after training, and the "
+        "gradient of each loss at the logits of these images: at p = ½, where training starts, "
+        "and after it. Blue pulls a pixel towards foreground, red towards background; every "
+        "column has its own scale, given above it.",
     ),
 }
 
@@ -85,7 +85,7 @@ def draw(directory: Path) -> dict[str, Figure]:
     drawn["learning_curves"] = plots.learning_curves(config, results)
     drawn["gradient_share"] = plots.gradient_share(config, results)
     drawn["gradient_ratio"] = plots.gradient_ratio(config, results)
-    shown = plots.examples(config, directory, min(config.fractions))
+    shown = plots.examples(config, directory, sorted(config.fractions)[len(config.fractions) // 2])
     if shown is not None:
         drawn["examples"] = shown
     return drawn
@@ -165,8 +165,6 @@ _COLUMNS = {
     "precision": "precision",
     "recall": "recall",
     "volume_bias": "volume bias",
-    "ece": "ECE",
-    "brier": "Brier",
 }
 
 
@@ -180,16 +178,20 @@ def _table(config: StudyConfig, runs: pd.DataFrame) -> dict[str, Any]:
             achieved = float(np.mean(cell["foreground_fraction_test"].to_numpy()))
             rows.append(
                 [
-                    percent(fraction),
-                    percent(achieved),
+                    [percent(fraction), f"achieved {percent(achieved)}"],
                     label(loss),
                     f"{cell['learning_rate'].iloc[0]:g}",
                     f"{cell['threshold_tuned'].median():.3g}",
-                    *(written(mean_interval(cell[name].to_numpy())) for name in _COLUMNS),
+                    *(_two_lines(mean_interval(cell[name].to_numpy())) for name in _COLUMNS),
                 ]
             )
-    head = ["asked", "achieved", "loss", "learning rate", "tuned threshold", *_COLUMNS.values()]
+    head = ["foreground", "loss", "learning rate", "tuned threshold", *_COLUMNS.values()]
     return {"head": head, "rows": rows}
+
+
+def _two_lines(interval: Interval) -> list[str]:
+    mean, _, rest = written(interval).partition(" ")
+    return [mean, rest]
 
 
 def _done(

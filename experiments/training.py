@@ -82,10 +82,11 @@ def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, 
     """
     sums = arm_sums(logits, masks)
     gradient = dj.analysis.pixel_gradient(arm, logits, masks, sums=arm_sums)
-    # g_p = g_z / p(1 − p): exact where p itself would round to 1 and its logarithm to nothing.
-    slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
-    flat = slope < jnp.finfo(slope.dtype).tiny
-    by_probability = jnp.where(flat, 0, gradient / jnp.where(flat, 1, slope))
+    # g_p = g_z / p(1 − p), exact where p would round to 1 and its logarithm to nothing. Logits are
+    # bounded first: from −87 on p(1 − p) rounds to 0 and takes Dice's constant gradient with it.
+    bounded = jnp.clip(logits, -40, 40)
+    slope = jax.nn.sigmoid(bounded) * jax.nn.sigmoid(-bounded)
+    by_probability = dj.analysis.pixel_gradient(arm, bounded, masks, sums=arm_sums) / slope
     at_logits = dj.analysis.gradient_balance(gradient, masks)
     at_probabilities = dj.analysis.gradient_balance(by_probability, masks)
     s = sums.foreground

@@ -1,0 +1,98 @@
+"""Every arm equals its paper's formula in float64, and a sum of arms is their sum."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dice_jax as dj
+from experiments.arms import LOSSES, arm_sums, known_losses, parse_arm
+
+S = 1e-5
+
+
+def _oracles(z, y):
+    """From the papers, in float64 NumPy, pooled over everything."""
+    p = 1 / (1 + np.exp(-z))
+    pool = {"i": (p * y).sum(), "p": p.sum(), "t": y.sum()}
+    fp, fn = ((1 - y) * p).sum(), (y * (1 - p)).sum()
+    dice = (2 * pool["i"] + S) / (pool["p"] + pool["t"] + S)
+    tversky = (pool["i"] + S) / (pool["i"] + 0.3 * fp + 0.7 * fn + S)
+    union = pool["p"] + pool["t"] - pool["i"]
+    ce = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    pt = np.where(y == 1, p, 1 - p)
+    alpha = np.where(y == 1, 0.25, 0.75)
+    # Sudre: weights 1/T², the larger scaled to 1.
+    t = np.array([(1 - y).sum(), y.sum()])
+    w = t.min() ** 2 / t**2
+    hit = np.array([((1 - p) * (1 - y)).sum(), pool["i"]])
+    size = np.array([(1 - p).sum(), pool["p"]]) + t
+    return {
+        "bce": ce.mean(),
+        "balanced_bce": (ce[y == 1].mean() + ce[y == 0].mean()) / 2,
+        "focal": (alpha * (1 - pt) ** 2 * ce).mean(),
+        "dice": 1 - dice,
+        "squared_dice": 1 - (2 * pool["i"] + S) / ((p**2).sum() + (y**2).sum() + S),
+        "jaccard": 1 - (pool["i"] + S / 2) / (union + S / 2),
+        "tversky": 1 - tversky,
+        "focal_tversky": (1 - tversky) ** 0.75,
+        "generalized_dice": 1 - (2 * (w * hit).sum() + S) / ((w * size).sum() + S),
+        "log_dice": -np.log(dice),
+        "log_cosh_dice": np.log(np.cosh(1 - dice)),
+    }
+
+
+@pytest.fixture(scope="module")
+def batch():
+    generator = np.random.default_rng(0)
+    y = generator.random((3, 8, 8)) < 0.1
+    z = (generator.normal(size=y.shape) + 2 * y - 1).astype(np.float32)
+    return z, y
+
+
+def test_every_arm_has_an_oracle(batch):
+    assert set(_oracles(*batch)) == set(LOSSES) == set(known_losses())
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_arm_equals_the_papers_formula(name, batch):
+    z, y = batch
+    expected = _oracles(z.astype(np.float64), y.astype(np.float64))[name]
+    np.testing.assert_allclose(
+        parse_arm(name)(arm_sums(jnp.asarray(z), jnp.asarray(y))), expected, rtol=2e-5
+    )
+
+
+def test_sum_of_arms(batch):
+    sums = arm_sums(*map(jnp.asarray, batch))
+    total = parse_arm("dice+bce")(sums)
+    np.testing.assert_allclose(total, parse_arm("dice")(sums) + parse_arm("bce")(sums), rtol=1e-6)
+
+
+def test_an_arm_is_one_object_so_that_it_compiles_once():
+    assert parse_arm("dice+bce") is parse_arm("dice+bce")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "dice+nonsense", "", "dice+"])
+def test_unknown_arm(name):
+    with pytest.raises(KeyError):
+        parse_arm(name)
+
+
+def test_jaccard_is_the_negative_control(batch):
+    """At half the smoothing its gradient is parallel to Dice's (C3)."""
+    z, y = map(jnp.asarray, batch)
+    gradients = [
+        dj.analysis.pixel_gradient(parse_arm(name), z, y, sums=arm_sums).ravel()
+        for name in ("dice", "jaccard")
+    ]
+    a, b = (np.asarray(g, np.float64) for g in gradients)
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 1 - 1e-9
+
+
+def test_arms_are_finite_without_foreground():
+    z, y = jnp.zeros((2, 8, 8)), jnp.zeros((2, 8, 8), bool)
+    for name in LOSSES:
+        value, gradient = jax.value_and_grad(lambda z, name=name: LOSSES[name](arm_sums(z, y)))(z)
+        assert np.isfinite(value), name
+        assert np.isfinite(gradient).all(), name

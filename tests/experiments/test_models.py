@@ -1,0 +1,73 @@
+"""The models: shapes, what they can see, and no ReLU before the U-Net's head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments.models import MODELS, UNet, initialise
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_shapes_start_and_reproducibility(name):
+    graph, parameters = initialise(name, 3)
+    images = jax.random.normal(jax.random.key(0), (2, 16, 16))
+    logits = nnx.merge(graph, parameters)(images)
+    assert logits.shape == images.shape
+    assert logits.dtype == jnp.float32
+    # Every tier starts at about p = ½, where C5 gives the shares.
+    assert np.abs(jax.nn.sigmoid(logits) - 0.5).max() < 0.2
+    again = initialise(name, 3)[1]
+    for a, b in zip(jax.tree.leaves(parameters), jax.tree.leaves(again), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_seeds_differ():
+    a, b = (jax.tree.leaves(initialise("unet", seed)[1]) for seed in (0, 1))
+    assert any((np.asarray(x) != np.asarray(y)).any() for x, y in zip(a, b, strict=True))
+
+
+def test_a_model_that_sees_no_pixels_predicts_a_constant():
+    images = jax.random.normal(jax.random.key(0), (2, 16, 16))
+    for name, model in MODELS.items():
+        graph, parameters = initialise(name, 0)
+        parameters = jax.tree.map(lambda leaf: leaf + 0.5, parameters)
+        constant = bool(np.ptp(nnx.merge(graph, parameters)(images)) == 0)
+        assert constant is not model.sees_pixels, name
+
+
+def test_linear_model_is_linear_and_local():
+    graph, parameters = initialise("linear", 0)
+    parameters = jax.tree.map(lambda leaf: leaf + 0.5, parameters)
+    model = nnx.merge(graph, parameters)
+    x, y = jax.random.normal(jax.random.key(0), (2, 1, 32, 32))
+    bias = model(jnp.zeros((1, 32, 32)))
+    np.testing.assert_allclose(
+        model(2 * x + 3 * y) - bias, 2 * (model(x) - bias) + 3 * (model(y) - bias), atol=1e-4
+    )
+    far = model(x.at[0, 0, 0].add(100.0)) - model(x)
+    assert np.abs(far[0, 25:, 25:]).max() < 1e-3
+
+
+def test_head_sees_features_of_both_signs_and_p_can_pass_a_half():
+    """Behind a ReLU every feature is non-negative, and p is capped at σ(bias) if w ≤ 0."""
+    model = UNet(generator=np.random.default_rng(0))
+    seen = []
+    head = model.head
+    model.head = lambda features: seen.append(features) or head(features)
+    images = jax.random.normal(jax.random.key(1), (2, 16, 16))
+    model(images)
+    assert float(seen[0].min()) < -0.1
+    assert float(seen[0].max()) > 0.1
+    # Even with all weights of the head negative and a bias below 0, p passes ½ somewhere.
+    head.kernel[...] = -jnp.ones_like(head.kernel[...])
+    head.bias[...] = jnp.full_like(head.bias[...], -0.5)
+    assert float(head(seen[0]).max()) > 0
+
+
+def test_an_images_score_does_not_depend_on_its_batch():
+    graph, parameters = initialise("unet", 0)
+    model = nnx.merge(graph, parameters)
+    images = jax.random.normal(jax.random.key(0), (3, 16, 16))
+    np.testing.assert_allclose(model(images)[:1], model(images[:1]), atol=1e-5)
