@@ -65,7 +65,7 @@ def _picture(
         title += _annotate(ax, values, top, signed=signed)
     else:
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
-        bar.formatter.set_powerlimits((-2, 3))
+        bar.ax.ticklabel_format(scilimits=(-2, 3))
     ax.set_title(title, fontsize=10)
     return ax
 
