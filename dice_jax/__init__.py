@@ -28,6 +28,9 @@ from dice_jax.overlap import generalized_dice_index as generalized_dice_index
 from dice_jax.overlap import jaccard_index as jaccard_index
 from dice_jax.overlap import squared_dice_index as squared_dice_index
 from dice_jax.overlap import tversky_index as tversky_index
+from dice_jax.pixel_losses import softmax_focal_loss as softmax_focal_loss
+from dice_jax.pixel_losses import top_k_cross_entropy_loss as top_k_cross_entropy_loss
+from dice_jax.pixel_losses import unified_focal_loss as unified_focal_loss
 from dice_jax.power_sums import dice_plus_plus_loss as dice_plus_plus_loss
 from dice_jax.power_sums import noise_robust_dice_loss as noise_robust_dice_loss
 from dice_jax.power_sums import self_adjusting_dice_loss as self_adjusting_dice_loss
@@ -44,5 +47,9 @@ from dice_jax.soft_labels import dice_semimetric_loss as dice_semimetric_loss
 from dice_jax.soft_labels import jaccard_metric_loss as jaccard_metric_loss
 from dice_jax.streaming import pad_piece as pad_piece
 from dice_jax.streaming import streamed_value_and_grad as streamed_value_and_grad
+from dice_jax.supervision import deep_supervision as deep_supervision
+from dice_jax.wasserstein import (
+    generalized_wasserstein_dice_loss as generalized_wasserstein_dice_loss,
+)
 
 __version__ = "0.1.0"

@@ -6,7 +6,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax import checks
@@ -17,6 +16,7 @@ from dice_jax.pixels import (
     hard_targets,
     inside,
 )
+from dice_jax.ranks import over_regions, rank, up_to
 from dice_jax.safe_math import ratio
 
 __all__ = ["lovasz_hinge_loss", "lovasz_softmax_loss"]
@@ -73,7 +73,8 @@ def _lovasz_hinge_loss(
     dtype = checks.accumulation_dtype(logits, targets, where)
     y = hard_targets(inside(targets, where), dtype)
     errors = 1 - (2 * y - 1) * inside(logits, where).astype(dtype)
-    return _extension(jnp.maximum(errors, jnp.zeros_like(errors)), y == 1, where, axes)
+    errors = jnp.maximum(errors, jnp.zeros_like(errors))
+    return over_regions(_extension, (errors, y == 1, where), axes)
 
 
 def lovasz_softmax_loss(
@@ -130,29 +131,12 @@ def _lovasz_softmax_loss(
     y = class_indicators(inside(labels, where), p.shape[-1], dtype)
     # Not |y − p|: its derivative at p = y would be 0.
     errors = y * (1 - p) + (1 - y) * p
-    weight = where if where is None else jnp.broadcast_to(where[..., None], p.shape)
-    return _extension(errors, y == 1, weight, axes)
+    weight = where if where is None else where[..., None]
+    return over_regions(_extension, (errors, y == 1, weight), axes)
 
 
-def _extension(
-    errors: jax.Array, foreground: jax.Array, where: jax.Array | None, axes: tuple[int, ...]
-) -> jax.Array:
-    """The Lovász extension of the Jaccard loss at ``errors`` ≥ 0, over ``axes``."""
-    kept = tuple(a for a in range(errors.ndim) if a not in axes)
-
-    def rows(x: jax.Array) -> jax.Array:
-        x = jnp.broadcast_to(x, errors.shape).transpose(*kept, *axes)
-        return x.reshape(-1, int(np.prod([errors.shape[a] for a in axes], dtype=np.int64)))
-
-    weights = None if where is None else rows(where)
-    values = jax.vmap(_row_extension)(rows(errors), rows(foreground), weights)
-    return values.reshape(tuple(errors.shape[a] for a in kept))
-
-
-def _row_extension(
-    errors: jax.Array, foreground: jax.Array, weights: jax.Array | None
-) -> jax.Array:
-    """The same for one region, [N]."""
+def _extension(errors: jax.Array, foreground: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """The Lovász extension of the Jaccard loss at the errors ≥ 0 of one region, [N]."""
     # Linear where the order of the errors does not change: the increments are constants there.
     increments = jax.lax.stop_gradient(_jaccard_increments(errors, foreground, weights))
     return jnp.sum(errors * increments)
@@ -162,35 +146,12 @@ def _jaccard_increments(
     errors: jax.Array, foreground: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
     """What each pixel adds to the Jaccard loss when it joins the mistakes in its turn."""
-    dtype = errors.dtype
-    integer = jnp.int64 if dtype.itemsize == 8 else jnp.int32
-    # One integer a pixel (a float's bits rank as the float does, its last bit made room for the
-    # class): sorting a single integer array is several times faster than an argsort.
-    bits = jax.lax.bitcast_convert_type(jnp.abs(errors), integer)
-    key = -((bits & ~jnp.ones((), integer)) | foreground.astype(integer))
-    if weights is None or weights.dtype == jnp.bool_:
-        last = jnp.ones((), integer)
-        key = key if weights is None else jnp.where(weights, key, last)
-        weight = (key != last).astype(dtype)
-        ranked = jnp.sort(key)
-        ranked_weight = (ranked != last).astype(dtype)
-    else:
-        weight = weights.astype(dtype)
-        ranked, ranked_weight = jax.lax.sort((key, weight), num_keys=1)
-    ranked_foreground = jnp.where((-ranked) & 1 == 1, ranked_weight, jnp.zeros_like(ranked_weight))
-
-    def up_to(terms: jax.Array) -> jax.Array:
-        return jnp.concatenate([jnp.zeros(1, dtype), jnp.cumsum(terms)])
-
-    hit = up_to(ranked_foreground)
-    false = up_to(ranked_weight - ranked_foreground)
-    # Where a pixel's group of equals begins and ends.
-    begin = jnp.searchsorted(ranked, key, side="left")
-    end = jnp.searchsorted(ranked, key, side="right")
+    ranks = rank(errors, foreground, weights)
+    ranked_hit = jnp.where(ranks.ranked_tag, ranks.ranked_weight, jnp.zeros_like(errors))
+    hit, false = up_to(ranked_hit), up_to(ranks.ranked_weight - ranked_hit)
     total = hit[-1]
-    union_before, union_after = total + false[begin], total + false[end]
+    union_before, union_after = total + false[ranks.begin], total + false[ranks.end]
     # The increments of 1 − (T − hit)/(T + false), in closed form: their difference would cancel.
-    zero, one = jnp.zeros_like(weight), jnp.ones_like(weight)
-    left = ratio(total - hit[begin], union_before, one)
-    share = ratio(weight, union_after, zero)
+    left = ratio(total - hit[ranks.begin], union_before, jnp.ones_like(errors))
+    share = ratio(ranks.weight, union_after, jnp.zeros_like(errors))
     return jnp.where(foreground, share, share * left)

@@ -494,3 +494,63 @@ def cldice_loss(probabilities, targets, *, axis=None, iterations, smooth=1.0, wh
 
     p = float64(probabilities)
     return _each_region(one, (p, float64(targets), _weights(p, where)), axis)
+
+
+# Losses of single pixels, and Wasserstein Dice.
+
+
+def softmax_focal_loss(logits, labels, *, gamma, alpha=None, where=None):
+    """Lin 2017, equation 5."""
+    log_p = log_softmax(logits)
+    y = one_hot(labels, log_p.shape[-1])
+    alpha = np.ones(log_p.shape[-1]) if alpha is None else alpha * np.ones(log_p.shape[-1])
+    loss = -np.sum(y * alpha * (1 - np.exp(log_p)) ** gamma * log_p, -1)
+    return np.where(_weights(loss, where) == 0, 0.0, loss * _weights(loss, where))
+
+
+def top_k_cross_entropy_loss(logits, labels, *, fraction=0.1, axis=None, where=None):
+    """The mean over the hardest fraction of the weight, the pixel at its edge in part."""
+    log_p = log_softmax(logits)
+    cross_entropy = -np.sum(one_hot(labels, log_p.shape[-1]) * log_p, -1)
+
+    def one(losses, weights):
+        losses, weights = losses.ravel(), weights.ravel()
+        left = kept = fraction * weights.sum()
+        total = 0.0
+        for i in np.argsort(-losses):
+            part = min(weights[i], left)
+            total, left = total + part * losses[i], left - part
+        return 0.0 if kept == 0 else total / kept
+
+    return _each_region(one, (cross_entropy, _weights(cross_entropy, where)), axis)
+
+
+def unified_focal_loss(
+    logits, labels, *, axis=None, where=None, weight=0.5, delta=0.6, gamma=0.5, smooth=1.0
+):
+    """Yeung 2022, equations 17 to 20, class 0 the background."""
+    log_p = log_softmax(logits)
+    classes, y = log_p.shape[-1], one_hot(labels, log_p.shape[-1])
+    background = -y[..., 0] * (1 - np.exp(log_p[..., 0])) ** gamma * log_p[..., 0]
+    rare = -np.sum(y[..., 1:] * log_p[..., 1:], -1)
+    total = _weighted(rare, where)
+    count = total(np.ones(rare.shape), axis)
+    focal = _mean(total(delta * rare + (1 - delta) * background, axis), count)
+    sums = softmax_region_sums(
+        logits, labels, axis=tuple(range(rare.ndim)) if axis is None else axis, where=where
+    )
+    errors = tversky_loss(sums, alpha=1 - delta, beta=delta, smooth=smooth)
+    overlap = errors[..., 0] + np.sum(np.maximum(errors[..., 1:], 0) ** (1 - gamma), -1)
+    return weight * focal + (1 - weight) * overlap / classes
+
+
+def generalized_wasserstein_dice_loss(
+    probabilities, labels, distances, *, axis=None, where=None, smooth=1.0
+):
+    """Fidon 2017, pixel by pixel, with class 0 the background."""
+    p, labels = float64(probabilities), np.asarray(labels)
+    distances = float64(distances) / np.max(distances)
+    error = np.sum(distances[np.clip(labels, 0, p.shape[-1] - 1)] * p, -1)
+    total = _weighted(error, where)
+    right, wrong = total((labels != 0) * (1 - error), axis), total(error, axis)
+    return 1 - _index(2 * right, 2 * right + wrong, total(np.ones(error.shape), axis), smooth, None)

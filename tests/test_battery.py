@@ -107,6 +107,17 @@ def _array_call(module, name, options):
     return lambda x, y, axis=None, where=None: loss(x, y, axis=axis, where=where, **options)
 
 
+def _pixel_call(module, name, options):
+    """One number per pixel: summed over the region here, so that it has the common form."""
+    loss, add = getattr(module, name), np.sum if module is reference else jnp.sum
+    return lambda x, y, axis=None, where=None: add(loss(x, y, where=where, **options), axis)
+
+
+def _distances_call(module, name, options):
+    loss, matrix = getattr(module, name), options["distances"]
+    return lambda x, y, axis=None, where=None: loss(x, y, matrix, axis=axis, where=where)
+
+
 SUMS = Kind(_draw_probabilities, _as_probabilities, np.round, _sums_call("region_sums"))
 CLASS_SUMS = Kind(
     _draw_class_logits,
@@ -119,7 +130,10 @@ LOGITS = Kind(_draw_logits, lambda y: 60.0 * (2 * y - 1), lambda x: 1e4 * np.sig
 DISTANCES = Kind(
     _draw_distances, lambda phi: (phi < 0).astype(np.float32), np.round, _array_call, np.nan
 )
+CLASS_LOGITS = dataclasses.replace(CLASS_SUMS, call=_array_call)
+CLASS_PIXELS = dataclasses.replace(CLASS_SUMS, call=_pixel_call)
 CLASS_ARRAYS = Kind(_draw_class_probabilities, _as_class_probabilities, np.round, _array_call)
+CLASS_DISTANCES = dataclasses.replace(CLASS_ARRAYS, call=_distances_call)
 
 TVERSKY = {"alpha": 0.3, "beta": 0.7}
 CASES: dict[str, Case] = {
@@ -133,6 +147,10 @@ CASES: dict[str, Case] = {
     "exponential_logarithmic_dice_loss": Case(SUMS, {"gamma": 0.3}, signed=True),
     "focal_tversky_loss": Case(SUMS, TVERSKY | {"gamma": 0.75}, signed=True),
     "generalized_dice_loss": Case(CLASS_SUMS),
+    "generalized_wasserstein_dice_loss": Case(
+        CLASS_DISTANCES,
+        {"distances": np.array([[0.0, 2.0, 2.0], [2.0, 0.0, 1.0], [2.0, 1.0, 0.0]])},
+    ),
     "hausdorff_distance_loss": Case(ARRAYS, signed=True),
     "jaccard_loss": Case(SUMS, signed=True),
     "jaccard_metric_loss": Case(SUMS, signed=True),
@@ -144,8 +162,11 @@ CASES: dict[str, Case] = {
     "noise_robust_dice_loss": Case(ARRAYS),
     "self_adjusting_dice_loss": Case(ARRAYS, at_truth=None),
     "sensitivity_specificity_loss": Case(ARRAYS, signed=True),
+    "softmax_focal_loss": Case(CLASS_PIXELS, {"gamma": 2.0, "alpha": np.array([0.5, 1.0, 2.0])}),
     "squared_dice_loss": Case(SUMS, signed=True),
+    "top_k_cross_entropy_loss": Case(CLASS_LOGITS, {"fraction": 0.3}),
     "tversky_loss": Case(SUMS, TVERSKY, signed=True),
+    "unified_focal_loss": Case(CLASS_LOGITS),
 }
 
 
