@@ -30,12 +30,23 @@ from dice_jax.analysis.closed_forms import (
 )
 from dice_jax.analysis.closed_forms import squared_dice_mass_ratio as squared_dice_mass_ratio
 from dice_jax.analysis.closed_forms import tversky_gradient_values as tversky_gradient_values
+from dice_jax.analysis.direction import GradientComparison as GradientComparison
+from dice_jax.analysis.direction import compare_at_parameters as compare_at_parameters
+from dice_jax.analysis.direction import compare_gradients as compare_gradients
+from dice_jax.analysis.direction import compare_losses as compare_losses
+from dice_jax.analysis.direction import suggest_weight as suggest_weight
+from dice_jax.analysis.direction import weight_trajectory as weight_trajectory
 from dice_jax.analysis.gradient import dice_pixel_gradient as dice_pixel_gradient
 from dice_jax.analysis.gradient import pixel_gradient as pixel_gradient
 from dice_jax.analysis.images import as_mask as as_mask
 from dice_jax.analysis.images import as_probabilities as as_probabilities
 from dice_jax.analysis.images import read_mask as read_mask
 from dice_jax.analysis.images import read_prediction as read_prediction
+from dice_jax.analysis.monitor import Alarm as Alarm
+from dice_jax.analysis.monitor import GradientReport as GradientReport
+from dice_jax.analysis.monitor import LossReport as LossReport
+from dice_jax.analysis.monitor import gradient_monitor as gradient_monitor
+from dice_jax.analysis.monitor import monitor_metrics as monitor_metrics
 from dice_jax.analysis.oracles import Oracle as Oracle
 from dice_jax.analysis.oracles import (
     balanced_cross_entropy_best_constant as balanced_cross_entropy_best_constant,

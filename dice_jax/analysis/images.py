@@ -47,7 +47,8 @@ def _plane(x: Array, what: str) -> Array:
         if (colours != colours[..., :1]).any():
             raise ValueError(f"{what} must have one channel, got a colour image {x.shape}")
         x = x[..., 0]
-    x = x.squeeze()
+    if x.ndim > 2:
+        x = x.squeeze()
     if x.ndim != 2 or not x.size:
         raise ValueError(
             f"{what} must be a picture with two axes, got shape {x.shape}; of a volume, save "
