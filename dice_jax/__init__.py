@@ -1,6 +1,7 @@
 """Overlap losses for JAX: a Dice loss is a function of a few sums."""
 
 from dice_jax import analysis as analysis
+from dice_jax import metrics as metrics
 from dice_jax.accumulation import (
     accumulated_value_and_grad as accumulated_value_and_grad,
 )

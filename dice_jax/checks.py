@@ -180,28 +180,33 @@ def check_number(
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 
-def check_spacing(spacing: Any, axes: int) -> tuple[Any, ...]:
+def check_spacing(spacing: Any, axis: Axis, ndim: int) -> tuple[Any, ...]:
     """Check the size of a pixel along each spatial axis.
 
     Args:
-        spacing: one positive number per axis, or ``None`` for 1.
-        axes: the number of spatial axes.
+        spacing: one positive number per axis, in the order of ``axis``, or ``None`` for 1.
+        axis: the spatial axes (already checked).
+        ndim: the number of axes there are.
 
     Returns:
-        One float per axis (a tracer stays one).
+        One float per axis (a tracer stays one), the axes ascending.
 
     Raises:
         TypeError: if an entry is not a number.
         ValueError: if there is not one entry per axis, or one is not finite and positive.
     """
+    named = list(range(ndim)) if axis is None else [int(a) % ndim for a in np.atleast_1d(axis)]
     if spacing is None:
-        return (1.0,) * axes
+        return (1.0,) * len(named)
     entries = tuple(spacing) if isinstance(spacing, Iterable) else (spacing,)
-    if len(entries) != axes:
-        raise ValueError(f"spacing must have one entry per axis, {axes}, got {spacing!r}")
+    if len(entries) != len(named):
+        raise ValueError(f"spacing must have one entry per axis, {len(named)}, got {spacing!r}")
     for entry in entries:
         check_number("spacing", entry, open_at_least=True)
-    return tuple(e if isinstance(e, Tracer) else float(e) for e in entries)
+    steps = {
+        a: e if isinstance(e, Tracer) else float(e) for a, e in zip(named, entries, strict=True)
+    }
+    return tuple(steps[a] for a in sorted(named))
 
 
 def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

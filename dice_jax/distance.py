@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax import checks
@@ -196,27 +195,12 @@ def hausdorff_distance_loss(
         convolutional neural networks (2019), https://arxiv.org/abs/1904.10030, equation 8.
     """
     checks.check_number("alpha", alpha, open_at_least=True)
-    given = _axis_order(axis, len(jnp.shape(probabilities)), "probabilities")
     p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    steps = _steps(spacing, given)
+    steps = checks.check_spacing(spacing, axis, p.ndim)
     return _hausdorff_distance_loss(p, y, where, steps, alpha, axes=axes)
 
 
 # The door.
-
-
-def _axis_order(axis: checks.Axis, ndim: int, what: str) -> tuple[int, ...]:
-    """The axes as they were named: the order of the spacing's entries."""
-    checks.normalize_axis("axis", axis, ndim, what=what)
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(int(a) % ndim for a in np.atleast_1d(np.asarray(axis)))
-
-
-def _steps(spacing: Spacing | None, given: tuple[int, ...]) -> tuple[Any, ...]:
-    """One step per axis, the axes ascending."""
-    steps = checks.check_spacing(spacing, len(given))
-    return tuple(steps[given.index(a)] for a in sorted(given))
 
 
 def _door(
@@ -228,9 +212,9 @@ def _door(
             f"mask must be boolean or integer, got {checks.describe(mask)}; "
             "write probabilities > 0.5"
         )
-    given = _axis_order(axis, mask.ndim, "mask")
-    kept = checks.check_where(where, mask.shape)
-    return mask.astype(jnp.bool_), kept, tuple(sorted(given)), _steps(spacing, given)
+    axes = checks.normalize_axis("axis", axis, mask.ndim, what="mask")
+    steps = checks.check_spacing(spacing, axis, mask.ndim)
+    return mask.astype(jnp.bool_), checks.check_where(where, mask.shape), axes, steps
 
 
 # Under jit.

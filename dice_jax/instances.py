@@ -212,8 +212,8 @@ def voronoi_regions(
     """
     ndimage = optional("scipy.ndimage", user="voronoi_regions", extra="analysis")
     components = _host_map("components", components)
-    axes = checks.normalize_axis("axis", axis, components.ndim, what="components")
-    steps = checks.check_spacing(spacing, len(axes))
+    checks.normalize_axis("axis", axis, components.ndim, what="components")
+    steps = checks.check_spacing(spacing, axis, components.ndim)
 
     def nearest(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if not image.any():

@@ -195,8 +195,8 @@ def weighted_sums(
     """Σ w·term over pooled pixels, in one pass, for each of some per-pixel terms.
 
     Args:
-        terms: maps the arrays, pixel by pixel, to named arrays [...] of type ``dtype``; it must be
-            finite where they are all 0.
+        terms: maps the arrays, pixel by pixel, to named arrays [..., *trailing] of type ``dtype``;
+            it must be finite where they are all 0.
         arrays: [..., *trailing] each.
         where: w, boolean or floating with ``ndim`` axes, or ``None`` for 1. Where it is 0 a pixel
             adds nothing to any value or gradient, whatever it holds.
@@ -215,7 +215,11 @@ def weighted_sums(
         if weight is None:
             return named | {"count": jnp.ones(shape, dtype)}
         weight = jnp.broadcast_to(weight, shape).astype(dtype)
-        return {name: term * weight for name, term in named.items()} | {"count": weight}
+
+        def times_weight(term: jax.Array) -> jax.Array:
+            return term * weight.reshape(shape + (1,) * (term.ndim - ndim))
+
+        return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
 
     operands = arrays if where is None else (*arrays, where)
     return sum_over_pixels(weighted, operands, axes, ndim)

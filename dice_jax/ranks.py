@@ -21,6 +21,7 @@ class Ranks(NamedTuple):
         ranked_tag: [N], the pixels' tags in the order of the ranks.
         begin: [N], the rank at which each pixel's group of equals begins.
         end: [N], the rank at which it ends (the first one behind it).
+        end_of_value: [N], the rank at which the pixels of that value end, tagged or not.
     """
 
     weight: jax.Array
@@ -28,6 +29,7 @@ class Ranks(NamedTuple):
     ranked_tag: jax.Array
     begin: jax.Array
     end: jax.Array
+    end_of_value: jax.Array
 
 
 def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
@@ -49,7 +51,8 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
     # One integer a pixel (a float's bits rank as the float does, its last bit made room for the
     # tag): sorting a single integer array is several times faster than an argsort.
     bits = jax.lax.bitcast_convert_type(jnp.abs(values), integer)
-    key = -((bits & ~jnp.ones((), integer)) | tag.astype(integer))
+    value_key = -(bits & ~jnp.ones((), integer))
+    key = value_key - tag.astype(integer)
     if weights is None or weights.dtype == jnp.bool_:
         last = jnp.ones((), integer)
         key = key if weights is None else jnp.where(weights, key, last)
@@ -60,7 +63,8 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
         ranked, ranked_weight = jax.lax.sort((key, weight), num_keys=1)
     begin = jnp.searchsorted(ranked, key, side="left")
     end = jnp.searchsorted(ranked, key, side="right")
-    return Ranks(weight, ranked_weight, (-ranked) & 1 == 1, begin, end)
+    end_of_value = jnp.searchsorted(ranked, value_key, side="right")
+    return Ranks(weight, ranked_weight, (-ranked) & 1 == 1, begin, end, end_of_value)
 
 
 def up_to(ranked: jax.Array) -> jax.Array:
