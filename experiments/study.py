@@ -352,16 +352,18 @@ def _finish(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> d
     """Evaluate a trained run, and keep its examples if it is one of those that are shown."""
     training, validation, test = splits(config, spec.foreground_fraction, spec.seed)
     graph, _ = initialise(config.model, spec.seed)
-    diverged = not all(
-        np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(run.parameters))
-    )
-    logits = predict(graph, run.parameters, test.images)
     masks = np.asarray(test.masks)
+    logits = predict(graph, run.parameters, test.images)
     validation_logits = predict(graph, run.parameters, validation.images)
-    evaluation = evaluate(validation_logits, np.asarray(validation.masks), logits, masks)
-    metrics = dict(evaluation.metrics)
+    diverged = not (np.isfinite(logits).all() and np.isfinite(validation_logits).all())
     if diverged:
+        logits, validation_logits = np.zeros_like(logits), np.zeros_like(validation_logits)
+    evaluation = evaluate(validation_logits, np.asarray(validation.masks), logits, masks)
+    metrics, per_image = dict(evaluation.metrics), dict(evaluation.per_image)
+    if diverged:
+        # The names of the numbers, but no numbers.
         metrics = dict.fromkeys(metrics, math.nan)
+        per_image |= dict.fromkeys(("dice", "dice_tuned"), np.full(len(masks), math.nan))
     metrics |= {
         "foreground_fraction_train": float(np.asarray(training.masks).mean()),
         "foreground_fraction_test": float(masks.mean()),
@@ -380,7 +382,7 @@ def _finish(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> d
         "learning_rate": spec.learning_rate,
         "status": _status(config.model, diverged, metrics),
         "metrics": metrics,
-        "per_image": evaluation.per_image,
+        "per_image": per_image,
         "history": _logged(run.history, config.logged_steps),
         "environment": environment(),
         "seconds": run.seconds,

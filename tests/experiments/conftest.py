@@ -20,7 +20,6 @@ TINY = StudyConfig(
     train_images=12,
     validation_images=6,
     test_images=6,
-    logged_steps=4,
 )
 
 

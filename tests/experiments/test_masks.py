@@ -12,9 +12,7 @@ from tests.experiments.conftest import TINY
 @pytest.mark.parametrize("fraction", [0.2, 0.05, 0.003])
 @pytest.mark.parametrize("objects", [1, 5])
 def test_fraction_is_hit_on_average(fraction, objects):
-    masks = make_images(
-        jax.random.key(3), fraction, 1.0, count=448, size=64, objects=objects
-    ).masks
+    masks = make_images(jax.random.key(3), fraction, 1.0, count=448, size=64, objects=objects).masks
     sizes = np.asarray(masks).sum(axis=(1, 2))
     error = sizes.std() / np.sqrt(len(sizes))
     assert abs(sizes.mean() - fraction * 64**2) < 4 * error

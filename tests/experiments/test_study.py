@@ -1,0 +1,274 @@
+"""The study: paired arms, resume after a kill, no training twice, one directory for one study."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import jax
+import numpy as np
+import pytest
+
+from experiments.api import run
+from experiments.config import ConfigError, plan, tuning_plan
+from experiments.progress import Silent
+from experiments.study import _logged, _status, batch_order, load_runs, run_study, write_whole
+from tests.experiments.conftest import TINY
+
+CONTRACT_METRICS = {
+    "dice", "dice_tuned", "threshold_tuned", "iou", "precision", "recall", "mean_probability",
+    "volume_bias", "ece", "brier", "average_precision",
+}  # fmt: skip
+CONTRACT_HISTORY = {
+    "step", "loss", "dice", "foreground_share_probability", "foreground_share_logit",
+    "gradient_ratio",
+}  # fmt: skip
+
+
+def _results(out):
+    """Everything that a run's numbers are, without the time that it took."""
+    results = {}
+    for path in sorted([*out.glob("runs/*.json"), *out.glob("tuning/*.json")]):
+        results[path.name] = json.loads(path.read_text())
+        del results[path.name]["seconds"]
+    return results
+
+
+def _snapshot(out):
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.rglob("*") if p.is_file()}
+
+
+class _Counting(Silent):
+    def __init__(self):
+        self.steps, self.runs = 0, []
+
+    def advance(self, steps):
+        self.steps += steps
+
+    def finished(self, spec, result):
+        self.runs.append(spec.name)
+
+
+def test_run_files_hold_what_the_contract_names(finished):
+    paths = sorted(finished.glob("runs/*.json"))
+    assert len(paths) == len(plan(TINY)) == 8
+    for path in paths:
+        result = json.loads(path.read_text())
+        assert result["loss"] in TINY.losses
+        assert result["model"] == "unet"
+        assert result["foreground_fraction"] in TINY.fractions
+        assert result["seed"] in (0, 1)
+        assert result["learning_rate"] in TINY.learning_rates
+        assert result["status"] in ("finished", "collapsed", "diverged")
+        assert set(result["metrics"]) >= CONTRACT_METRICS
+        assert all(isinstance(v, int | float) for v in result["metrics"].values())
+        assert [entry["step"] for entry in result["history"]] == list(range(TINY.steps))
+        assert all(set(entry) >= CONTRACT_HISTORY for entry in result["history"])
+        assert result["environment"]["jax"] == jax.__version__
+        assert result["environment"]["platform"] == "cpu"
+        achieved = result["metrics"]["foreground_fraction_test"]
+        assert achieved == pytest.approx(result["foreground_fraction"], rel=0.4)
+        assert len(result["per_image"]["dice"]) == TINY.test_images
+    assert len(list(finished.glob("tuning/*.json"))) == len(tuning_plan(TINY))
+
+
+def test_arms_are_paired_by_data_initialisation_and_order(finished):
+    """At the first step only the loss differs: the same batch, the same prediction."""
+    for fraction in TINY.fractions:
+        for seed in (0, 1):
+            bce, dice = (
+                run
+                for run in load_runs(finished)
+                if (run["foreground_fraction"], run["seed"]) == (fraction, seed)
+            )
+            assert {bce["loss"], dice["loss"]} == {"bce", "dice"}
+            for name in ("soft_dice", "mean_probability_background", "foreground_fraction"):
+                assert bce["history"][0][name] == dice["history"][0][name]
+            assert bce["history"][0]["loss"] != dice["history"][0]["loss"]
+            for name in ("foreground_fraction_test", "foreground_fraction_train", "noise"):
+                assert bce["metrics"][name] == dice["metrics"][name]
+            assert bce["per_image"]["size"] == dice["per_image"]["size"]
+
+
+def test_learning_rate_of_a_cell_is_its_best(finished):
+    scores = {}
+    for path in finished.glob("tuning/*.json"):
+        r = json.loads(path.read_text())
+        cell = r["loss"], r["foreground_fraction"]
+        score = r["metrics"]["validation_dice_tuned"]
+        scores.setdefault(cell, []).append((-score, r["learning_rate"]))
+    for result in load_runs(finished):
+        best = min(scores[result["loss"], result["foreground_fraction"]])
+        assert result["learning_rate"] == best[1]
+
+
+def test_order_is_epochs_of_all_images_and_differs_between_seeds():
+    order = batch_order(TINY, 0)
+    assert order.shape == (TINY.steps, TINY.batch_size)
+    per_epoch = TINY.train_images // TINY.batch_size
+    for first in range(0, TINY.steps - per_epoch + 1, per_epoch):
+        epoch = order[first : first + per_epoch].ravel()
+        assert sorted(epoch) == list(range(TINY.train_images))
+    assert (order == batch_order(TINY, 0)).all()
+    assert (order != batch_order(TINY, 1)).any()
+
+
+def test_finished_directory_does_no_training(finished):
+    before = _snapshot(finished)
+    counting = _Counting()
+    assert run_study(TINY, finished, counting) == 0
+    assert counting.steps == 0
+    assert counting.runs == []
+    after = _snapshot(finished)
+    assert {p: v for p, v in after.items() if p.name != ".lock"} == {
+        p: v for p, v in before.items() if p.name != ".lock"
+    }
+
+
+def test_only_what_is_missing_is_trained(finished, tmp_path):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    gone = out / "runs" / f"{plan(TINY)[3].name}.json"
+    was = json.loads(gone.read_text())
+    gone.unlink()
+    (out / "runs" / f".{gone.name}.torn").write_text('{"loss": "bce", "met')
+    counting = _Counting()
+    assert run(TINY, out, counting) == 1
+    assert counting.runs == [plan(TINY)[3].name]
+    now = json.loads(gone.read_text())
+    assert was.pop("seconds") > 0
+    assert now.pop("seconds") > 0
+    assert now == was
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from experiments.progress import Silent
+from experiments.study import run_study
+from tests.experiments.conftest import TINY
+
+class Killed(Silent):
+    left = int(sys.argv[2])
+    def advance(self, steps):
+        # In the middle of a training, after so many runs were written.
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    def finished(self, spec, result):
+        self.left -= 1
+
+run_study(TINY, Path(sys.argv[1]), Killed())
+"""
+
+
+def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_path):
+    out = tmp_path / "killed"
+    done = len(tuning_plan(TINY)) + 3
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(out), str(done)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    kept = _results(out)
+    assert len(kept) == done
+    counting = _Counting()
+    assert run_study(TINY, out, counting) == len(plan(TINY)) - 3
+    assert not {f"{name}.json" for name in counting.runs} & set(kept)
+    assert _results(out) == _results(finished)
+
+
+def test_changed_configuration_is_refused_and_nothing_is_overwritten(finished):
+    import dataclasses
+
+    before = _snapshot(finished)
+    changed = dataclasses.replace(TINY, steps=9)
+    with pytest.raises(ConfigError, match=r"different study \(steps: 8, now 9\)"):
+        run_study(changed, finished, Silent())
+    assert _snapshot(finished) == before
+
+
+def test_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "summary.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"summary\.csv but no config\.json"):
+        run_study(TINY, tmp_path, Silent())
+    assert (tmp_path / "summary.csv").read_text() == "mine"
+
+
+def test_two_processes_on_one_directory_are_told_apart(finished):
+    with (
+        filelock.FileLock(finished / ".lock"),
+        pytest.raises(ConfigError, match="another process"),
+    ):
+        run_study(TINY, finished, Silent())
+
+
+def test_a_torn_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_whole(path, "old")
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_status_goes_by_average_precision_never_by_dice():
+    ranked = {"foreground_fraction_test": 0.01, "average_precision": 0.9, "dice": 0.0}
+    blind = {"foreground_fraction_test": 0.3, "average_precision": 0.31, "dice": 0.46}
+    assert _status("unet", False, ranked) == "finished"
+    assert _status("unet", False, blind) == "collapsed"
+    assert _status("bias", False, blind) == "finished"
+    assert _status("unet", True, ranked) == "diverged"
+
+
+def test_a_diverged_run_is_a_result(tmp_path):
+    import dataclasses
+
+    config = dataclasses.replace(
+        TINY, model="linear", losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
+    )
+    assert run(config, tmp_path / "out", Silent()) == 1
+    (result,) = load_runs(tmp_path / "out")
+    assert result["status"] == "diverged"
+    assert result["metrics"]["dice"] is None
+    assert "diverged" in (tmp_path / "out" / "report.html").read_text()
+    assert run(config, tmp_path / "out", Silent()) == 0
+
+
+def test_logged_steps_hold_the_first_and_the_last():
+    history = {"loss": np.arange(100.0)}
+    logged = _logged(history, 10)
+    assert len(logged) == 10
+    assert [entry["step"] for entry in logged] == [entry["loss"] for entry in logged]
+    assert (logged[0]["step"], logged[-1]["step"]) == (0, 99)
+    assert len(_logged(history, 500)) == 100
+
+
+def test_progress_lines_tell_the_time_left(capsys):
+    from experiments.progress import Lines
+
+    lines = Lines()
+    result = {"status": "finished", "metrics": {"dice": 0.81234}}
+    with lines.study(4, 1, 30):
+        for spec in plan(TINY)[:2]:
+            time.sleep(0.01)
+            lines.advance(10)
+            lines.finished(spec, result)
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "4 runs, 1 of them finished before"
+    assert out[1].startswith("[2/4] bce at 0.1, seed 0: Dice 0.812, about ")
+    assert out[1].endswith(" left")
+    assert out[2].startswith("[3/4] dice at 0.1")
