@@ -165,6 +165,21 @@ def _add_up(term: jax.Array, plan: _Plan) -> jax.Array:
     return summed if plan.lanes > 1 else summed[None]
 
 
+def _zeros(lead: tuple[int, ...], shapes: Any, operands: tuple[jax.Array, ...]) -> Any:
+    """Where the running sums start; inside `shard_map`, as varying over the mesh as the operands.
+
+    There, a loop must not start from a constant when its body adds what varies. The anchor is 0 and
+    compiles to nothing; taking it from the operands needs no name that changes with JAX's versions.
+    """
+
+    def zeros(s: jax.ShapeDtypeStruct) -> jax.Array:
+        ends = [jax.lax.stop_gradient(x[(0,) * x.ndim]).astype(s.dtype) for x in operands]
+        anchor = jnp.where(jnp.bool_(False), sum(ends[1:], ends[0]), jnp.zeros((), s.dtype))
+        return jnp.broadcast_to(anchor, lead + s.shape)
+
+    return jax.tree.map(zeros, shapes)
+
+
 def _sum_lanes(lanes: jax.Array) -> jax.Array:
     """Add up the first axis pairwise, which rounds log2(n) times instead of n times."""
     while (n := lanes.shape[0]) > 1:
@@ -186,7 +201,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
             return jax.tree.map(lambda term: _add_up(term, plan), terms(*(x[index] for x in tiles)))
 
         shapes = jax.eval_shape(tile_sums, jnp.int32(0))
-        zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        zero = _zeros((), shapes, tiles)
 
         def add_up(first: jax.Array, height: int) -> Any:
             """Sum up to _BRANCHES ** height tiles, no running sum longer than _BRANCHES."""
@@ -246,7 +261,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
 
         lead = () if plan.regions == 1 else (plan.regions,)
         shapes = jax.eval_shape(tile_push, tuple(x[0] for x in primals), [t[0] for t in tangents])
-        zeros = jax.tree.map(lambda s: jnp.zeros(lead + s.shape, s.dtype), shapes)
+        zeros = _zeros(lead, shapes, primals)
         index = jnp.arange(plan.regions * plan.tiles, dtype=jnp.int32)
         total, _ = jax.lax.scan(step, zeros, (index, primals, tangents))
         if plan.regions == 1:
