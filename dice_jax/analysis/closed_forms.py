@@ -21,6 +21,7 @@ __all__ = [
     "break_even_odds",
     "cross_entropy_escape_time",
     "cross_entropy_mass_ratio",
+    "dice_curvatures",
     "dice_escape_time",
     "dice_foreground_mass",
     "dice_gradient_values",
@@ -353,6 +354,42 @@ def dice_hessian(sums: RegionSums, targets: ArrayLike, *, smooth: ArrayLike = 1.
     size = sums.prediction + sums.target + s
     # Divided twice: the square of a tiny size would underflow.
     return _over(_over(2 * (y[:, None] + y[None, :]) - 2 * index, size), size)
+
+
+def dice_curvatures(sums: RegionSums, *, smooth: ArrayLike = 1.0) -> tuple[jax.Array, jax.Array]:
+    r"""The two curvatures of the Dice loss that are not 0 (C13).
+
+    The eigenvalues of `dice_hessian`, which has rank 2, without forming it: those of a 2×2 matrix
+    over the foreground's and the background's directions. One is negative, one positive.
+
+    Args:
+        sums: of the region's probabilities and hard targets.
+        smooth: s, in pixels, as in `dice_loss`: it flattens both.
+
+    Returns:
+        The lowest and the highest, each of the shape of ``sums``.
+
+    Raises:
+        TypeError: if ``sums`` is not `RegionSums`, or ``smooth`` is not a number.
+        ValueError: if ``smooth`` is negative or not finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.region_sums(jnp.array([0.5, 0.5]), jnp.array([1, 0]))
+        >>> low, high = dj.analysis.dice_curvatures(sums, smooth=0.0)
+        >>> print(f"{low:.4f} {high:.4f}")
+        -0.3090 0.8090
+    """
+    if not isinstance(sums, RegionSums):
+        raise TypeError(f"dice_curvatures takes RegionSums, got {checks.describe(sums)}")
+    index = dice_index(sums, smooth=smooth)
+    size = sums.prediction + sums.target + jnp.asarray(smooth, sums.dtype)
+    rest = sums.count - sums.target
+    both, mixed, none = (_over(_over(factor - 2 * index, size), size) for factor in (4.0, 2.0, 0.0))
+    a, b, c = both * sums.target, mixed * jnp.sqrt(sums.target * rest), none * rest
+    middle, spread = (a + c) / 2, jnp.hypot((a - c) / 2, b)
+    return middle - spread, middle + spread
 
 
 def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike) -> jax.Array:

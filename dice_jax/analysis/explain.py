@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from dice_jax.analysis import plots
-from dice_jax.analysis.images import read_mask, read_prediction
-from dice_jax.analysis.worked_example import (
+from dice_jax.analysis.examples import (
     WorkedExample,
     article_examples,
     untrained_prediction,
     worked_example,
 )
+from dice_jax.analysis.images import read_mask, read_prediction
 from dice_jax.optional import optional
 
 __all__ = ["draw", "explain"]

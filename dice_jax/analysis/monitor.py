@@ -237,7 +237,7 @@ def _gradient_monitor(
             lost = (size == 0) & (pixel_size(jax.grad(total)(wide)) != 0)
             underflow = mean(lost.astype(dtype))
         norm = compare_gradients(size, yardstick)
-        balance = gradient_balance(size, foreground)
+        balance = gradient_balance(size, foreground, where=weight)
         # A NaN is an overflow, not a dead gradient.
         dead = wrong & (norm.first_norm <= _DEAD_NORM * norm.second_norm)
         gradients[name] = gradient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dice_jax.analysis.worked_example import WorkedExample
+from dice_jax.analysis.examples import WorkedExample
 from dice_jax.optional import optional
 
 if TYPE_CHECKING:
