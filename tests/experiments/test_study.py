@@ -238,7 +238,7 @@ def test_a_diverged_run_is_a_result(tmp_path):
     import dataclasses
 
     config = dataclasses.replace(
-        TINY, model="linear", losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
+        TINY, losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
     )
     assert run(config, tmp_path / "out", Silent()) == 1
     (result,) = load_runs(tmp_path / "out")
