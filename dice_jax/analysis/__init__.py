@@ -3,6 +3,9 @@
 Nothing here imports Matplotlib, Flax or Optax until it is asked for.
 """
 
+import importlib
+from typing import Any
+
 from dice_jax.analysis.balance import GradientBalance as GradientBalance
 from dice_jax.analysis.balance import gradient_balance as gradient_balance
 from dice_jax.analysis.balance import gradient_ratio as gradient_ratio
@@ -78,3 +81,10 @@ from dice_jax.analysis.statements import STATEMENTS as STATEMENTS
 from dice_jax.analysis.statements import Myth as Myth
 from dice_jax.analysis.statements import Statement as Statement
 from dice_jax.analysis.statements import theory_markdown as theory_markdown
+
+
+def __getattr__(name: str) -> Any:
+    # The pictures need an extra, so they are imported when they are first asked for.
+    if name == "plots":
+        return importlib.import_module("dice_jax.analysis.plots")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,7 +109,7 @@ def _gradient_balance(
         if w is None:
             return fields
         # Selected, not multiplied: 0 · NaN is NaN.
-        inside, weight = w != 0, w.astype(dtype)
+        inside, weight = w.astype(jnp.bool_), w.astype(dtype)
         cut = [jnp.where(inside, weight * f, jnp.zeros_like(f)) for f in fields]
         return cut[0], cut[1], cut[2], cut[3]
 

@@ -158,5 +158,5 @@ def _dice_pixel_gradient(
     gradient = jnp.where(count == 0, jnp.zeros_like(gradient), gradient)
     if where is None:
         return gradient
-    inside = jnp.where(where != 0, gradient, jnp.zeros_like(gradient))
+    inside = jnp.where(where.astype(jnp.bool_), gradient, jnp.zeros_like(gradient))
     return inside if where.dtype == jnp.bool_ else inside * where.astype(dtype)

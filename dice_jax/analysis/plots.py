@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dice_jax.analysis.examples import WorkedExample
+from dice_jax.analysis.landscapes import Landscape, SizeCurve, SmoothingCurve
 from dice_jax.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["gradient_map", "gradient_masses", "matrix", "three_sums"]
+__all__ = [
+    "gradient_map",
+    "gradient_masses",
+    "landscape",
+    "loss_against_size",
+    "matrix",
+    "size_curve",
+    "smoothing_curve",
+    "three_sums",
+    "weight_trajectory",
+]
 
 # Blue pulls up (a negative gradient), red pushes down; safe for the colour-blind.
 _SIGNED, _AMOUNT = "RdBu_r", "viridis"
@@ -156,4 +168,123 @@ def gradient_masses(example: WorkedExample, *, ax: Axes | None = None) -> Axes:
     ax.set_title("share of the gradient's mass", fontsize=10)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def landscape(picture: Landscape, *, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw a loss over mean foreground and background prediction, with its flow at the logits.
+
+    Args:
+        picture: from `dice_jax.analysis.landscape`.
+        ax: where to draw; ``None``: on a new figure.
+        title: the axes' title.
+
+    Returns:
+        The axes. Arrows show where gradient descent on the logits goes, all of one length.
+    """
+    ax = _axes(ax)
+    x, y = np.asarray(picture.foreground), np.asarray(picture.background)
+    shades = ax.contourf(x, y, np.asarray(picture.loss), levels=18, cmap=_AMOUNT)
+    bar = ax.figure.colorbar(shades, ax=ax, shrink=0.85)
+    bar.set_label("loss")
+    # Every few points, or the arrows would cover the picture.
+    step = max(1, len(x) // 13)
+    cut = slice(step // 2, None, step)
+    u = np.asarray(picture.foreground_flow)[cut, cut]
+    v = np.asarray(picture.background_flow)[cut, cut]
+    length = np.hypot(u, v)
+    length = np.where(length == 0, 1, length)
+    ax.quiver(
+        x[cut], y[cut], u / length, v / length, color="white", pivot="mid", scale=22, width=0.005
+    )
+    ax.set_xlabel("mean prediction on the foreground")
+    ax.set_ylabel("mean prediction on the background")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def _curve_axes(ax: Axes | None, x: str, y: str, title: str) -> Axes:
+    ax = _axes(ax)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.set_title(title, fontsize=10)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def size_curve(curve: SizeCurve, *, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw the gradient's masses against object size.
+
+    Args:
+        curve: from `dice_jax.analysis.size_curve`.
+        ax: where to draw; ``None``: on a new figure.
+        title: the axes' title.
+
+    Returns:
+        The axes, both logarithmic.
+    """
+    ax = _curve_axes(ax, "object size, pixels", "gradient mass", title)
+    ax.loglog(curve.size, curve.foreground_mass, color=FOREGROUND, label="foreground")
+    ax.loglog(curve.size, curve.background_mass, color=BACKGROUND, ls="--", label="background")
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def loss_against_size(
+    curves: Mapping[str, SizeCurve], *, ax: Axes | None = None, title: str = ""
+) -> Axes:
+    """Draw losses against object size.
+
+    Args:
+        curves: from `dice_jax.analysis.size_curve`, by name.
+        ax: where to draw; ``None``: on a new figure.
+        title: the axes' title.
+
+    Returns:
+        The axes, the size logarithmic.
+    """
+    ax = _curve_axes(ax, "object size, pixels", "loss", title)
+    for name, curve in curves.items():
+        ax.semilogx(curve.size, curve.loss, label=name)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def smoothing_curve(curve: SmoothingCurve, *, ax: Axes | None = None, title: str = "") -> Axes:
+    """Draw the ratio of the two gradients against the smoothing.
+
+    Args:
+        curve: from `dice_jax.analysis.smoothing_curve`.
+        ax: where to draw; ``None``: on a new figure.
+        title: the axes' title.
+
+    Returns:
+        The axes, both logarithmic, with the ratio's floor of 1.
+    """
+    ax = _curve_axes(ax, "smoothing s, pixels", "|g₊| / |g₋|", title)
+    ax.loglog(curve.smooth, curve.ratio, color=FOREGROUND)
+    ax.axhline(1, color=NEUTRAL, lw=1, ls=":")
+    ax.text(0.02, 1.04, "equal pull", transform=ax.get_yaxis_transform(), color=NEUTRAL, fontsize=8)
+    return ax
+
+
+def weight_trajectory(
+    weights: Any, *, steps: Any = None, ax: Axes | None = None, title: str = ""
+) -> Axes:
+    """Draw how the weight that balances two losses moves over training.
+
+    Args:
+        weights: from `dice_jax.analysis.weight_trajectory`, [n].
+        steps: the training steps, [n]; ``None``: 0, 1, ….
+        ax: where to draw; ``None``: on a new figure.
+        title: the axes' title.
+
+    Returns:
+        The axes, the weight logarithmic.
+    """
+    weights = np.asarray(weights)
+    ax = _curve_axes(ax, "training step", "λ for equal pull", title)
+    ax.semilogy(np.arange(weights.size) if steps is None else steps, weights, color=FOREGROUND)
     return ax
