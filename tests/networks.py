@@ -40,7 +40,17 @@ class UNet(nnx.Module):
 @functools.cache
 def unet():
     """Give the U-Net's graph definition and its parameters in float32."""
-    return nnx.split(UNet(rngs=nnx.Rngs(0)))
+    # Its own initialisation would compile some dozen programs, in every process of the tests.
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: UNet(rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if "kernel" in jax.tree_util.keystr(path):
+            fan_in = np.prod(leaf.shape[:-1])
+            return jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(fan_in), leaf.dtype)
+        return jnp.full(leaf.shape, "scale" in jax.tree_util.keystr(path), leaf.dtype)
+
+    return graph, jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def batch(images=16, size=16, dtype=np.float32):

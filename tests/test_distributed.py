@@ -15,6 +15,8 @@ from tests import networks
 from tests.networks import relative_error
 
 ROOT = Path(__file__).parents[1]
+# What is compiled runs once: compiling it well would take longer than running it does.
+FAST = "--xla_backend_optimization_level=0"
 
 
 def start(module, *arguments, **environment):
@@ -31,7 +33,8 @@ def start(module, *arguments, **environment):
 @pytest.fixture(scope="module")
 def sharding():
     """Run all checks on eight host devices in one process of their own."""
-    process = start("tests.sharding_checks", XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    flags = f"--xla_force_host_platform_device_count=8 {FAST}"
+    process = start("tests.sharding_checks", XLA_FLAGS=flags)
     output, problems = process.communicate(timeout=600)
     assert process.returncode == 0, problems
     report = json.loads(output)
@@ -78,7 +81,7 @@ def two_processes():
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
     # One device each, whatever the flags of this process are.
-    both = [start("tests.two_processes", i, port, XLA_FLAGS="") for i in (0, 1)]
+    both = [start("tests.two_processes", i, port, XLA_FLAGS=FAST) for i in (0, 1)]
     try:
         return [(*process.communicate(timeout=300), process.returncode) for process in both]
     finally:
