@@ -1,0 +1,23 @@
+"""Every family of rows, in the order of the table: a module with a `Family`, and a line here."""
+
+from __future__ import annotations
+
+from benchmarks.case import Family
+from benchmarks.compilation import COMPILATION
+from benchmarks.half import HALF
+from benchmarks.linearity import LINEARITY
+from benchmarks.pixels import SIGMOID, SOFTMAX
+from benchmarks.tpu import TPU
+from benchmarks.two_devices import TWO_DEVICES
+
+__all__ = ["FAMILIES"]
+
+FAMILIES: tuple[Family, ...] = (
+    SOFTMAX,
+    SIGMOID,
+    TWO_DEVICES,
+    HALF,
+    LINEARITY,
+    COMPILATION,
+    TPU,
+)

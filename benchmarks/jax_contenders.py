@@ -1,0 +1,186 @@
+"""Contenders written in JAX: dice_jax, Optax, and the yardsticks that no one can beat."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import memory
+from benchmarks.case import Builder, Contender, Result, Unavailable
+from benchmarks.problems import Problem
+from benchmarks.works import Work
+
+__all__ = [
+    "activation",
+    "compiled_contender",
+    "copy",
+    "dice_jax",
+    "figures",
+    "optax",
+    "require_optax",
+]
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def figures(compiled: Any) -> Mapping[str, float]:
+    """Read what a compiled program says of itself.
+
+    Args:
+        compiled: what ``jax.jit(f).lower(...).compile()`` returns.
+
+    Returns:
+        ``temporary_bytes``, where the backend knows.
+    """
+    analysis = compiled.memory_analysis()
+    return {} if analysis is None else {"temporary_bytes": int(analysis.temp_size_in_bytes)}
+
+
+def compiled_contender(
+    function: Callable[..., Any], arguments: tuple[jax.Array, ...], **options: Any
+) -> Contender:
+    """Compile a function that returns a loss and a gradient, and make it a contender.
+
+    Args:
+        function: of the arguments; it is compiled here, outside the timed calls.
+        arguments: what it is called with.
+        **options: further fields of `Contender`.
+
+    Returns:
+        The contender, with its temporaries among the figures.
+    """
+    compiled = jax.jit(function).lower(*arguments).compile()
+    facts = figures(compiled)
+    # A machine without room for the temporaries and the gradient would kill the whole run.
+    if jax.default_backend() == "cpu":
+        gradient = sum(x.nbytes for x in arguments[:1])
+        memory.require(facts.get("temporary_bytes", 0) + 2 * gradient, "its temporaries")
+
+    def result() -> Result:
+        value, gradient = compiled(*arguments)
+        return float(value), np.asarray(gradient, dtype=np.float32)
+
+    return Contender(
+        call=lambda: jax.block_until_ready(compiled(*arguments)),
+        result=result,
+        figures=facts,
+        **options,
+    )
+
+
+def _arrays(problem: Problem, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    logits, labels = problem.arrays()
+    return jnp.asarray(logits, dtype=dtype), jnp.asarray(labels)
+
+
+def _scaled(loss: Loss, scale: float) -> Loss:
+    # In float32: a half-precision loss must not overflow for the benchmark's own reason.
+    return loss if scale == 1 else lambda x, y: loss(x, y).astype(jnp.float32) * scale
+
+
+def dice_jax(
+    work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: float = 1.0, amount: float = 1
+) -> Builder:
+    """Make the builder of dice_jax's contender.
+
+    Args:
+        work: the loss.
+        problem: the images.
+        dtype: of the logits.
+        scale: a factor of the loss, as in mixed-precision training.
+        amount: see `Contender`.
+
+    Returns:
+        The builder.
+    """
+
+    def build() -> Contender:
+        function = jax.value_and_grad(_scaled(work.dice_jax, scale))
+        return compiled_contender(function, _arrays(problem, dtype), amount=amount)
+
+    return build
+
+
+def require_optax() -> None:
+    """Refuse where Optax is missing.
+
+    Raises:
+        Unavailable: if it is not installed.
+    """
+    if importlib.util.find_spec("optax") is None:
+        raise Unavailable("optax is not installed: pip install 'dice_jax[benchmarks]'")
+
+
+def optax(work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: float = 1.0) -> Builder:
+    """Make the builder of Optax's contender.
+
+    Args:
+        work: the loss.
+        problem: the images.
+        dtype: of the logits.
+        scale: a factor of the loss.
+
+    Returns:
+        The builder.
+    """
+
+    def build() -> Contender:
+        require_optax()
+        function = jax.value_and_grad(_scaled(work.optax, scale))
+        return compiled_contender(function, _arrays(problem, dtype), notes=(work.optax_note,))
+
+    return build
+
+
+def activation(work: Work, problem: Problem, *, amount: float = 1) -> Builder:
+    """Make the builder of a yardstick: one softmax (or sigmoid) of the same logits.
+
+    Args:
+        work: the loss whose activation it is.
+        problem: the images.
+        amount: see `Contender`.
+
+    Returns:
+        The builder.
+    """
+
+    def build() -> Contender:
+        logits, _ = _arrays(problem, jnp.float32)
+        compiled = jax.jit(work.activation).lower(logits).compile()
+        return Contender(
+            call=lambda: jax.block_until_ready(compiled(logits)),
+            figures=figures(compiled),
+            amount=amount,
+        )
+
+    return build
+
+
+def copy(problem: Problem) -> Builder:
+    """Make the builder of a yardstick: a copy that moves the least bytes and computes nothing.
+
+    It reads half of `Problem.least_bytes` and writes as many; on a CPU one core does, into memory
+    that is already mapped.
+
+    Args:
+        problem: the images.
+
+    Returns:
+        The builder.
+    """
+
+    def build() -> Contender:
+        source = np.ones(problem.least_bytes() // 8, dtype=np.uint32)
+        if jax.default_backend() == "cpu":
+            target = np.zeros_like(source)
+            return Contender(call=lambda: np.copyto(target, source))
+        on_device = jnp.asarray(source)
+        moved = jax.jit(lambda x: x + np.uint32(1)).lower(on_device).compile()
+        return Contender(call=lambda: jax.block_until_ready(moved(on_device)))
+
+    return build

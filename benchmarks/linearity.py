@@ -1,0 +1,64 @@
+"""The rows that show how the cost grows with the number of pixels: time per pixel at every size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from benchmarks import jax_contenders as jaxes
+from benchmarks.case import Builder, Case, Contender, Family, Settings
+from benchmarks.problems import Problem
+from benchmarks.works import SIGMOID_DICE_BCE, SOFTMAX_DICE_CE, Work
+
+__all__ = ["LINEARITY", "linearity_case"]
+
+
+def linearity_case(
+    name: str, work: Work, classes: int | None, exponents: Sequence[int], *, yardstick: bool = False
+) -> Case:
+    """Put the sizes side by side, per pixel.
+
+    Args:
+        name: of the row.
+        work: the loss.
+        classes: as in `Problem`.
+        exponents: the sizes are these powers of two, ascending; the middle one is the baseline.
+        yardstick: time the activation alone: what the machine itself makes of the sizes.
+
+    Returns:
+        The row.
+    """
+    builders: dict[str, Builder] = {}
+    for exponent in exponents:
+        side = 2 ** min(exponent // 2, 8)
+        problem = Problem((2**exponent // side**2, side, side), classes)
+        pixels = math.prod(problem.pixels)
+        make = jaxes.activation if yardstick else jaxes.dice_jax
+        builders[f"2^{exponent} pixels"] = _unchecked(make(work, problem, amount=pixels))
+    middle = f"2^{exponents[len(exponents) // 2]} pixels"
+    what = f"one {work.activation.__name__}" if yardstick else work.title
+    words = what if classes is None else f"{what}, C={classes}"
+    return Case(name=name, work=f"{words}, time per pixel", builders=builders, baseline=middle)
+
+
+def _unchecked(builder: Builder) -> Builder:
+    # The sizes are different problems: there is nothing to compare.
+    def build() -> Contender:
+        return dataclasses.replace(builder(), result=None)
+
+    return build
+
+
+def _cases(settings: Settings) -> Sequence[Case]:
+    largest = 22 if settings.quick else 28 if settings.huge else 26
+    exponents = range(16, largest + 1, 2)
+    return [
+        linearity_case("linear-dice-ce-c2", SOFTMAX_DICE_CE, 2, exponents),
+        linearity_case("linear-softmax-c2", SOFTMAX_DICE_CE, 2, exponents, yardstick=True),
+        linearity_case("linear-dice-bce", SIGMOID_DICE_BCE, None, exponents),
+        linearity_case("linear-sigmoid", SIGMOID_DICE_BCE, None, exponents, yardstick=True),
+    ]
+
+
+LINEARITY = Family("linearity", "Cost per pixel against the number of pixels", _cases)

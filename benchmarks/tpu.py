@@ -1,0 +1,99 @@
+"""The rows of programs compiled for a TPU v5e without one: traffic, temporaries, collectives."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from benchmarks import jax_contenders as jaxes
+from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.problems import Problem
+from benchmarks.works import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+
+__all__ = ["TPU", "tpu_case"]
+
+_TOPOLOGY = "v5e:2x4"
+
+
+@functools.cache
+def _devices() -> Sequence[Any]:
+    if importlib.util.find_spec("libtpu") is None:
+        raise Unavailable(
+            "libtpu is not installed (pip install libtpu, in an environment of its own)"
+        )
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=_TOPOLOGY).devices
+    except Exception as failure:
+        first_line = str(failure).strip().splitlines()[0]
+        raise Unavailable(f"no program can be compiled for a TPU here: {first_line}") from None
+
+
+def _compile(loss: Callable[..., jax.Array], problem: Problem, sharding: Any) -> Any:
+    x = jax.ShapeDtypeStruct(problem.logits_shape, jnp.float32, sharding=sharding)
+    y = jax.ShapeDtypeStruct(problem.pixels, jnp.int32, sharding=sharding)
+    return jax.jit(jax.value_and_grad(loss)).lower(x, y).compile()
+
+
+def _traffic(compiled: Any) -> float:
+    cost = compiled.cost_analysis()
+    return float((cost[0] if isinstance(cost, list) else cost)["bytes accessed"])
+
+
+def _inspected(loss: Callable[..., jax.Array], problem: Problem) -> Contender:
+    devices = _devices()
+    one = _compile(loss, problem, SingleDeviceSharding(devices[0]))
+    mesh = jax.sharding.Mesh(list(devices), ("data",))
+    sharded = _compile(loss, problem, NamedSharding(mesh, PartitionSpec("data")))
+    facts = {
+        "traffic_ratio": _traffic(one) / problem.least_bytes(),
+        **jaxes.figures(one),
+        # Of a batch sharded over the topology: logits gathered on every chip, and cheap sums.
+        "all_gathers": len(re.findall(r"\ball-gather(?:-start)?\(", sharded.as_text())),
+        "gathers": len(re.findall(r"\bgather\(", one.as_text())),
+    }
+    return Contender(call=None, figures=facts)
+
+
+def tpu_case(name: str, work: Work, problem: Problem) -> Case:
+    """Put two compiled programs side by side; nothing runs.
+
+    Args:
+        name: of the row.
+        work: the loss.
+        problem: the images; the batch must be a multiple of 8.
+
+    Returns:
+        The row.
+    """
+
+    def theirs() -> Contender:
+        jaxes.require_optax()
+        return _inspected(work.optax, problem)
+
+    builders: dict[str, Builder] = {
+        "dice_jax": lambda: _inspected(work.dice_jax, problem),
+        "optax": theirs,
+    }
+    return Case(name=name, work=f"{work.title}, {problem.words}", builders=builders)
+
+
+def _cases(settings: Settings) -> Sequence[Case]:
+    sizes = {2: (64, 256, 256), 4: (16, 256, 256), 32: (8, 256, 256)}
+    works = (SOFTMAX_DICE_CE,) if settings.quick else (SOFTMAX_DICE, SOFTMAX_DICE_CE)
+    return [
+        tpu_case(f"tpu-{work.name}-c{classes}", work, Problem(pixels, classes))
+        for classes, pixels in sizes.items()
+        for work in works
+    ]
+
+
+TPU = Family("tpu", "Compiled for TPU v5e: nothing runs, traffic over the least bytes", _cases)
