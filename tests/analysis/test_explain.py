@@ -168,7 +168,8 @@ def test_the_command_draws_the_article(tmp_path, capsys):
     for example in analysis.article_examples():
         assert f"{example.ratio:.4g}" in text
     for name in ("example_a.png", "example_b.png"):
-        assert Image.open(tmp_path / "out" / name).width > 800
+        with Image.open(tmp_path / "out" / name) as image:
+            assert image.width > 800
 
 
 def test_the_command_draws_a_users_mask(files, capsys):
