@@ -30,9 +30,8 @@ def masks(shape, seed):
         ((29, 41), None),
         ((29, 41), (0.7, 3.2)),
         ((11, 13, 9), (2.5, 0.9, 0.9)),
-        ((4, 5, 3, 6), (1.0, 2.0, 0.5, 1.5)),
     ],
-    ids=["1-D", "2-D", "2-D anisotropic", "3-D anisotropic", "4-D"],
+    ids=["1-D", "2-D", "2-D anisotropic", "3-D anisotropic"],
 )
 def test_equals_scipy_in_a_batch(shape, spacing):
     batch = masks(shape, 0)

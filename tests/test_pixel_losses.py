@@ -124,8 +124,9 @@ def test_wasserstein_refuses_what_is_no_distance(example):
 def test_deep_supervision_is_the_weighted_sum(example):
     logits, labels = example
 
+    @jax.jit
     def loss(z, y):
-        return dj.dice_loss(dj.softmax_region_sums(z, y)).mean()
+        return jnp.mean(jnp.square(z[..., 0] - y.astype(z.dtype)))
 
     weights = [0.6, 0.3, 0.1]
     outputs = [logits, logits[::2, ::2], logits[::4, ::4]]
