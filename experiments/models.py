@@ -61,13 +61,29 @@ def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int =
     )
 
 
+class _ImageNorm(nnx.Module):
+    """Group normalisation with one group: every image by itself, never the batch.
+
+    A batch's statistics would make an image's score depend on its neighbours. Flax's `GroupNorm`
+    says the same in a third more time a step on a CPU.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.scale = nnx.Param(jnp.ones((channels,)))
+        self.shift = nnx.Param(jnp.zeros((channels,)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        centred = x - x.mean(axis=(1, 2, 3), keepdims=True)
+        variance = (centred**2).mean(axis=(1, 2, 3), keepdims=True)
+        return centred * (jax.lax.rsqrt(variance + 1e-6) * self.scale[...]) + self.shift[...]
+
+
 class _Block(nnx.Module):
-    """A 3x3 convolution, a group normalisation and a SiLU."""
+    """A 3x3 convolution, a normalisation and a SiLU."""
 
     def __init__(self, inputs: int, outputs: int, *, generator: np.random.Generator) -> None:
         self.conv = _conv(inputs, outputs, generator)
-        # Not a batch normalisation: its statistics would make an image's score depend on others.
-        self.norm = nnx.GroupNorm(outputs, num_groups=4, rngs=nnx.Rngs(0))
+        self.norm = _ImageNorm(outputs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.silu(self.norm(self.conv(x)))
