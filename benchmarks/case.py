@@ -204,7 +204,7 @@ def _entry(name: str, contender: Contender, seconds: list[float]) -> dict[str, A
         "seconds": seconds,
         "median": median(seconds) if seconds else None,
         "min": min(seconds) if seconds else None,
-        "amount": contender.amount,
+        "amount": float(contender.amount),
         "figures": dict(contender.figures),
         "notes": list(contender.notes),
     }

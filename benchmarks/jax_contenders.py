@@ -84,7 +84,12 @@ def _scaled(loss: Loss, scale: float) -> Loss:
 
 
 def dice_jax(
-    work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: float = 1.0, amount: float = 1
+    work: Work,
+    problem: Problem,
+    *,
+    dtype: Any = jnp.float32,
+    scale: float = 1.0,
+    amount: float = 1.0,
 ) -> Builder:
     """Make the builder of dice_jax's contender.
 
@@ -137,7 +142,7 @@ def optax(work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: floa
     return build
 
 
-def activation(work: Work, problem: Problem, *, amount: float = 1) -> Builder:
+def activation(work: Work, problem: Problem, *, amount: float = 1.0) -> Builder:
     """Make the builder of a yardstick: one softmax (or sigmoid) of the same logits.
 
     Args:

@@ -59,7 +59,8 @@ def render(record: Mapping[str, Any]) -> Group:
     hardware, versions = record["hardware"], record["versions"]
     table = Table(
         title="value_and_grad with respect to the logits, timed in turns",
-        caption="×: the median against the row's first line (per pixel where pixels differ)",
+        caption="×: the median against the bold line's, per pixel where pixels differ; of a copy: "
+        "the share of the copy's bandwidth that dice_jax reaches",
         title_justify="left",
         caption_justify="left",
     )
