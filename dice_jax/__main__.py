@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dice_jax.analysis.claims import ClaimResult, verify_claims
@@ -52,18 +53,16 @@ def _claims(arguments: argparse.Namespace) -> int:
     import jax
 
     only = [name.upper() for name in arguments.only] if arguments.only else None
-    console = optional("rich.console", user="python -m dice_jax claims", extra="analysis")
-    watch = console.Console(stderr=True)
-    with watch.status("testing") as status:
-        results = verify_claims(
-            key=jax.random.key(arguments.seed),
-            trials=arguments.trials,
-            only=only,
-            progress=lambda name: status.update(f"testing {name}"),
-        )
+    verify = partial(
+        verify_claims, key=jax.random.key(arguments.seed), trials=arguments.trials, only=only
+    )
     if arguments.json:
+        results = verify()
         print(json.dumps([dataclasses.asdict(r) for r in results], indent=2, ensure_ascii=False))
     else:
+        console = optional("rich.console", user="python -m dice_jax claims", extra="analysis")
+        with console.Console(stderr=True).status("testing") as status:
+            results = verify(progress=lambda name: status.update(f"testing {name}"))
         _print_table(results)
     return 0 if all(result.verified for result in results) else 1
 
@@ -71,6 +70,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 def _print_table(results: Sequence[ClaimResult]) -> None:
     console = optional("rich.console", user="python -m dice_jax claims", extra="analysis")
     tables = optional("rich.table", user="python -m dice_jax claims", extra="analysis")
+    text = optional("rich.text", user="python -m dice_jax claims", extra="analysis").Text
     screen = console.Console()
     if not screen.is_terminal:
         screen = console.Console(width=_PIPED_WIDTH)
@@ -86,7 +86,6 @@ def _print_table(results: Sequence[ClaimResult]) -> None:
     for r in results:
         verdict = "[green]holds[/green]" if r.verified else "[bold red]FALLS[/bold red]"
         # Text, not markup: statements hold square brackets.
-        text = optional("rich.text", user="python -m dice_jax claims", extra="analysis").Text
         statement = text.assemble((f"{r.title}. ", "bold"), r.statement)
         where = text(r.counterexample["what"] if r.counterexample else "—")
         table.add_row(r.id, statement, where, f"{r.worst_error:.1e}", verdict, f"{r.seconds:.1f}")

@@ -186,17 +186,14 @@ def _c3(lab: Lab, record: Record) -> None:
     record.holds("Lovász: not two values", 1e-3 - _spread(lovasz, y).max())
     record.holds("Lovász: another direction", 1e-3 - _angle(dice_z, lovasz).max())
     distances = np.asarray(lab.losses["signed_distance"](jnp.asarray(y[:1] == 1)), float)
-    boundary = np.asarray(
-        lab.gradient(_boundary_of(lab), p, np.broadcast_to(distances, y.shape), sums=None)
-    )
+    distances = np.broadcast_to(distances, y.shape)
+    boundary = lab.gradient("boundary_loss", p, distances, sums=None)
     record.holds("boundary: not two values", 1e-3 - _spread(boundary[:1], y[:1]).max())
     record.holds("boundary: another direction", 1e-3 - _angle(dice[:1], boundary[:1]).max())
     # Each image's own loss, averaged: rows 2k and 2k + 1 are the two images of one batch.
     pairs = len(p) // 2 * 2
     batch = (pairs // 2, -1)
-    halves = (x[:pairs, :24].reshape(pairs, 24) for x in (p, y))
-    p2, y2 = halves
-    y2 = y2.copy()
+    p2, y2 = p[:pairs, :24], y[:pairs, :24].copy()
     y2[:, 0], y2[:, 1] = 1, 0
     mean = lab.gradient("dice_loss", p2, y2, **_NO_SMOOTH).reshape(batch)
     pooled = lab.gradient("dice_loss", p2.reshape(batch), y2.reshape(batch), **_NO_SMOOTH)
@@ -228,15 +225,6 @@ def _c3(lab: Lab, record: Record) -> None:
         target=y[0, :6],
         cosine=1 - _angle(dice[:1, :6], squared[:1, :6])[0] ** 2 / 2,
     )
-
-
-def _boundary_of(lab: Lab) -> Callable[..., Any]:
-    loss = lab.losses["boundary_loss"]
-
-    def boundary(p: Any, distances: Any, *, axis: int, where: Any) -> Any:
-        return loss(p, distances, axis=axis, where=where)
-
-    return boundary
 
 
 # Pixels of an adversary's problem: small enough to climb in, large enough to hide something.
@@ -786,10 +774,8 @@ def _c12(lab: Lab, record: Record) -> None:
         1 / (2 * y.mean(1, keepdims=True)) + 0 * y,
         tolerance=1e-5,
     )
-    half_found = np.tile([[0.5, 0.5, 0.25, 0.25]], (2, 1)), np.tile([[1.0, 1, 0, 0]], (2, 1))
-    # D = 2·1/(1.5 + 2) = 4/7; raise the background until D = ½.
-    half_found[0][:, 2:] = 0.5
-    weights = factors(*half_found)
+    # p = ½ on two foreground and two background pixels: I = 1, S = 4.
+    weights = factors(np.full((1, 4), 0.5), np.array([[1.0, 1, 0, 0]]))
     record.near("a relative weight of 3 at D = ½", weights[:, 0] / weights[:, 3], 3.0)
 
     def score(cube: Array) -> Array:

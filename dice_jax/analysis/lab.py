@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dice_jax.region_sums import region_sums
+from dice_jax.region_sums import region_sums, sigmoid_region_sums
 
 __all__ = ["Check", "Lab", "Record"]
 
@@ -193,8 +193,6 @@ class Lab:
 
     def parameter_gradient(self, loss: str, y: Array, seed: int, **options: float) -> Array:
         """Gradient at the parameters of a small network (inputs 3, hidden 4, one logit a pixel)."""
-        from dice_jax.region_sums import sigmoid_region_sums
-
         rng = np.random.default_rng(seed)
         inputs = rng.normal(size=(y.shape[0], 3)) + y[:, None]
         parameters = [rng.normal(size=s) for s in ((3, 4), (4,), (4,), ())]
