@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jax.custom_derivatives import SymbolicZero
 
 __all__ = ["sum_over_pixels"]
@@ -188,20 +189,40 @@ def _sum_lanes(lanes: jax.Array) -> jax.Array:
     return lanes[0]
 
 
+def _closed(terms: Terms, block: tuple[Any, ...]) -> tuple[Terms, list[jax.Array]]:
+    """Turn what ``terms`` closes over (a traced option, a distance matrix) into arguments.
+
+    A derivative rule may not close over traced values: they come before the operands now.
+    """
+    program, shapes = jax.make_jaxpr(terms, return_shape=True)(*block)
+    structure = jax.tree.structure(shapes)
+
+    def of_arguments(*arguments: jax.Array) -> Any:
+        consts, operands = arguments[: len(program.consts)], arguments[len(program.consts) :]
+        return jax.tree.unflatten(structure, eval_jaxpr(program.jaxpr, consts, *operands))
+
+    return of_arguments, program.consts
+
+
 def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
     """Sum the tiles [regions * tiles, rows, lanes, ...] of each region: [regions, ...].
 
     The value is a loop that nothing differentiates; its derivative is a sum over tiles again, of
     the terms' derivatives, which JAX transposes to the gradient tile by tile.
     """
+    tile_terms, shared = _closed(terms, tuple(x[0] for x in tiles))
+    whole_terms, _ = _closed(terms, tiles) if plan.per_pixel else (tile_terms, shared)
+    n = len(shared)
 
     @jax.custom_jvp
-    def sums(*tiles: jax.Array) -> Any:
-        def tile_sums(index: jax.Array) -> Any:
-            return jax.tree.map(lambda term: _add_up(term, plan), terms(*(x[index] for x in tiles)))
+    def sums(*arguments: jax.Array) -> Any:
+        shared, tiles = arguments[:n], arguments[n:]
 
-        shapes = jax.eval_shape(tile_sums, jnp.int32(0))
-        zero = _zeros((), shapes, tiles)
+        def tile_sums(index: jax.Array) -> Any:
+            cut = (x[index] for x in tiles)
+            return jax.tree.map(lambda term: _add_up(term, plan), tile_terms(*shared, *cut))
+
+        zero = _zeros((), jax.eval_shape(tile_sums, jnp.int32(0)), arguments)
 
         def add_up(first: jax.Array, height: int) -> Any:
             """Sum up to _BRANCHES ** height tiles, no running sum longer than _BRANCHES."""
@@ -223,50 +244,53 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
         return jax.lax.map(one_region, jnp.arange(plan.regions, dtype=jnp.int32))
 
     def sums_jvp(primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        moving = [i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)]
-        return sums(*primals), push(primals, moving, [tangents[i] for i in moving])
+        moving = {i: t for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
+        return sums(*primals), push(primals, moving)
 
-    def push(primals: tuple[jax.Array, ...], moving: list[int], tangents: list[jax.Array]) -> Any:
-        # prevent_cse=False: the value's loop is closed to common-subexpression elimination anyway.
-        @functools.partial(jax.checkpoint, prevent_cse=False)
-        def terms_push(block: tuple[jax.Array, ...], tangent: list[jax.Array]) -> Any:
-            def of_moving(*moved: jax.Array) -> Any:
-                full = list(block)
-                for i, x in zip(moving, moved, strict=True):
-                    full[i] = x
-                return terms(*full)
-
-            return jax.jvp(of_moving, tuple(block[i] for i in moving), tuple(tangent))[1]
-
+    def push(primals: tuple[jax.Array, ...], moving: dict[int, jax.Array]) -> Any:
+        """Sum the derivatives of the terms along the tangents of those operands that move."""
         if plan.per_pixel:
             # Its transpose is one elementwise expression: fused, and spread over the cores.
-            spread = terms_push(primals, tangents)
-            return jax.tree.map(
-                lambda t: jnp.sum(
-                    t.reshape(plan.regions, plan.tiles * plan.rows, plan.lanes), (1, 2)
-                ),
-                spread,
-            )
+            spread = _derivative(whole_terms, primals, moving)
+            block = (plan.regions, plan.tiles * plan.rows, plan.lanes)
+            return jax.tree.map(lambda t: jnp.sum(t.reshape(block), (1, 2)), spread)
 
-        def tile_push(block: tuple[jax.Array, ...], tangent: list[jax.Array]) -> Any:
-            return jax.tree.map(lambda t: _add_up(t, plan), terms_push(block, tangent))
+        def tile_push(cut: tuple[jax.Array, ...], moving_cut: dict[int, jax.Array]) -> Any:
+            moved = {i: t for i, t in moving.items() if i < n} | moving_cut
+            pushed = _derivative(tile_terms, (*primals[:n], *cut), moved)
+            return jax.tree.map(lambda t: _add_up(t, plan), pushed)
 
         def step(carry: Any, cut: Any) -> tuple[Any, None]:
-            index, block, tangent = cut
-            pushed = tile_push(block, tangent)
+            index, *block = cut
+            pushed = tile_push(*block)
             if plan.regions == 1:
-                return jax.tree.map(lambda c, t: c + t, carry, pushed), None
+                return jax.tree.map(jnp.add, carry, pushed), None
             region = index // plan.tiles
             return jax.tree.map(lambda c, t: c.at[region].add(t), carry, pushed), None
 
+        xs = (primals[n:], {i: t for i, t in moving.items() if i >= n})
         lead = () if plan.regions == 1 else (plan.regions,)
-        shapes = jax.eval_shape(tile_push, tuple(x[0] for x in primals), [t[0] for t in tangents])
+        shapes = jax.eval_shape(tile_push, *jax.tree.map(lambda x: x[0], xs))
         zeros = _zeros(lead, shapes, primals)
         index = jnp.arange(plan.regions * plan.tiles, dtype=jnp.int32)
-        total, _ = jax.lax.scan(step, zeros, (index, primals, tangents))
+        total, _ = jax.lax.scan(step, zeros, (index, *xs))
         if plan.regions == 1:
             total = jax.tree.map(lambda s: s[None], total)
         return jax.tree.map(lambda s: jnp.sum(s, 1), total)
 
     sums.defjvp(sums_jvp, symbolic_zeros=True)
-    return sums(*tiles)
+    return sums(*shared, *tiles)
+
+
+def _derivative(terms: Terms, arguments: tuple[jax.Array, ...], moving: dict[int, Any]) -> Any:
+    """Differentiate ``terms`` along the tangents of some arguments, storing nothing for later."""
+
+    # prevent_cse=False: the value's loop is closed to common-subexpression elimination anyway.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def derivative(arguments: tuple[jax.Array, ...], moving: dict[int, Any]) -> Any:
+        def of_moving(moved: dict[int, jax.Array]) -> Any:
+            return terms(*(moved.get(i, x) for i, x in enumerate(arguments)))
+
+        return jax.jvp(of_moving, ({i: arguments[i] for i in moving},), (moving,))[1]
+
+    return derivative(arguments, moving)

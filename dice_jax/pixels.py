@@ -208,16 +208,19 @@ def weighted_sums(
         The sums by name, and Σ w as ``count``.
     """
 
+    # A tile has fewer pixel axes than the image: count from the end.
+    trailing = arrays[0].ndim - ndim
+
     def weighted(*pixels: jax.Array) -> dict[str, jax.Array]:
         *values, weight = pixels if where is not None else (*pixels, None)
         named = terms(*(inside(x, weight) for x in values))
-        shape = values[0].shape[:ndim]
+        shape = values[0].shape[: values[0].ndim - trailing]
         if weight is None:
             return named | {"count": jnp.ones(shape, dtype)}
         weight = jnp.broadcast_to(weight, shape).astype(dtype)
 
         def times_weight(term: jax.Array) -> jax.Array:
-            return term * weight.reshape(shape + (1,) * (term.ndim - ndim))
+            return term * weight.reshape(shape + (1,) * (term.ndim - len(shape)))
 
         return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
 
