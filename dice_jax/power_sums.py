@@ -86,7 +86,7 @@ def _noise_robust_dice_loss(
 
     ndim = probabilities.ndim
     sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
-    return _smoothed(sums["error"], sums["size"], sums["count"], smooth)
+    return _smoothed(sums["error"], sums["size"], smooth)
 
 
 def dice_plus_plus_loss(
@@ -157,7 +157,7 @@ def _dice_plus_plus_loss(
     ndim = probabilities.ndim
     sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
     # 1 − (2I + s)/(2I + E + s) is E/(2I + E + s), without the cancellation.
-    return _smoothed(sums["error"], sums["size"], sums["count"], smooth)
+    return _smoothed(sums["error"], sums["size"], smooth)
 
 
 def sensitivity_specificity_loss(
@@ -227,8 +227,8 @@ def _sensitivity_specificity_loss(
 
     ndim = probabilities.ndim
     sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
-    missed = _smoothed(sums["missed"], sums["target"], sums["count"], smooth)
-    claimed = _smoothed(sums["claimed"], sums["rest"], sums["count"], smooth)
+    missed = _smoothed(sums["missed"], sums["target"], smooth)
+    claimed = _smoothed(sums["claimed"], sums["rest"], smooth)
     return share * missed + (1 - share) * claimed
 
 
@@ -303,11 +303,9 @@ def _self_adjusting_dice_loss(
 
     ndim = probabilities.ndim
     sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
-    return _smoothed(sums["error"], sums["size"], sums["count"], smooth)
+    return _smoothed(sums["error"], sums["size"], smooth)
 
 
-def _smoothed(error: jax.Array, size: jax.Array, count: jax.Array, smooth: ArrayLike) -> jax.Array:
-    """The quotient error / (size + s), 0 at 0/0 and where no pixel was counted."""
-    zero = jnp.zeros_like(size)
-    below = jnp.where(count == 0, zero, size + jnp.asarray(smooth, size.dtype))
-    return ratio(error, below, zero)
+def _smoothed(error: jax.Array, size: jax.Array, smooth: ArrayLike) -> jax.Array:
+    """The quotient error / (size + s), 0 at 0/0 (and where no pixel was counted: no error)."""
+    return ratio(error, size + jnp.asarray(smooth, size.dtype), jnp.zeros_like(size))

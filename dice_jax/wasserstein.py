@@ -106,6 +106,5 @@ def _generalized_wasserstein_dice_loss(
 
     arrays, ndim = (probabilities, labels), labels.ndim
     sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype)
-    zero = jnp.zeros_like(sums["count"])
-    below = jnp.where(sums["count"] == 0, zero, sums["size"] + jnp.asarray(smooth, dtype))
-    return ratio(sums["error"], below, zero)
+    size = sums["size"] + jnp.asarray(smooth, dtype)
+    return ratio(sums["error"], size, jnp.zeros_like(size))
