@@ -30,11 +30,11 @@ def _parser() -> argparse.ArgumentParser:
         "in turns, after checking that they compute the same. Exit code 1: a row failed.",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes; under two minutes")
-    parser.add_argument("--huge", action="store_true", help="2^28 pixels too; needs 8 GiB")
+    parser.add_argument("--huge", action="store_true", help="2^28 pixels too; needs 12 GiB")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="rows or families whose name holds NAME"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record, every time")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record, row by row")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print a record's table and stop")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -73,6 +74,8 @@ def compiled_contender(
     )
 
 
+# One at a time, shared by the contenders of a case: the largest take gigabytes.
+@functools.lru_cache(maxsize=1)
 def _arrays(problem: Problem, dtype: Any) -> tuple[jax.Array, jax.Array]:
     logits, labels = problem.arrays()
     return jnp.asarray(logits, dtype=dtype), jnp.asarray(labels)

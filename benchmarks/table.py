@@ -97,17 +97,10 @@ def render(record: Mapping[str, Any]) -> Group:
     for note in skips:
         names = [row["name"] for row in rows if note in row["notes"]]
         lines.append(f"{', '.join(names) if len(names) < 4 else f'{len(names)} rows'}: {note}")
-    loads = [load for load in record["load"] if load is not None]
-    if loads and max(loads) > _BUSY:
-        lines.append(_busy_words(loads[0]))
+    load = record["load"][0]
+    if load is not None and load > hardware["cores"] / 2:
+        lines.append(f"The machine was busy before the run (load {load:.1f}): do not trust this.")
     return Group(table, *(Text(line) for line in lines))
-
-
-_BUSY = 3.0
-
-
-def _busy_words(load: float) -> str:
-    return f"The machine was busy (load {load:.1f} before the run): do not trust these times."
 
 
 def show(record: Mapping[str, Any]) -> None:
