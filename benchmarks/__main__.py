@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.show:
         table.show(json.loads(arguments.show.read_text()))
         return 0
-    budget = Budget(least=5, most=15, seconds=2.0) if arguments.quick else Budget()
+    budget = Budget(least=3, most=15, seconds=1.5) if arguments.quick else Budget()
     settings = Settings(quick=arguments.quick, huge=arguments.huge, budget=budget)
     try:
         rows = choose(settings, arguments.only)
