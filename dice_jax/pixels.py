@@ -1,7 +1,8 @@
-"""What the losses that read arrays share: the door, targets as numbers, weighted sums of pixels."""
+"""What all that reads pixels shares: the door, targets as numbers, weighted sums of pixels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,13 +21,15 @@ __all__ = [
     "floating",
     "hard_targets",
     "inside",
+    "integer_labels",
+    "integer_or_soft_labels",
     "soft_targets",
     "weighted_sums",
 ]
 
 
 class Operands(NamedTuple):
-    """The checked arguments of a loss of arrays, ready for its jitted part.
+    """The checked arguments of a function of arrays, ready for its jitted part.
 
     Args:
         predictions: floating, [...] or [..., C].
@@ -64,7 +67,13 @@ def floating(name: str, x: ArrayLike) -> jax.Array:
 
 
 def binary_operands(
-    name: str, predictions: ArrayLike, targets: ArrayLike, axis: checks.Axis, where: Any
+    name: str,
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    axis: checks.Axis,
+    where: Any,
+    *,
+    door: Callable[[str, ArrayLike], jax.Array] = floating,
 ) -> Operands:
     """Check predictions and targets of one shape, and the options that go with them.
 
@@ -74,6 +83,7 @@ def binary_operands(
         targets: the same shape: boolean, integer 0/1, or floating.
         axis: the axes that one region runs over; ``None`` pools everything.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
+        door: checks the type of the predictions.
 
     Returns:
         The checked operands.
@@ -82,7 +92,7 @@ def binary_operands(
         TypeError: if a type does not fit.
         ValueError: if a shape or an axis does not fit.
     """
-    predictions = floating(name, predictions)
+    predictions = door(name, predictions)
     targets = checks.as_array("targets", targets)
     if targets.shape != predictions.shape:
         raise ValueError(
@@ -97,17 +107,97 @@ def binary_operands(
     return Operands(predictions, targets, checks.check_where(where, predictions.shape), axes)
 
 
+def integer_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.Array:
+    """Check labels that must be class indices.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        labels: integer [...].
+        predictions: [..., C].
+
+    Returns:
+        The labels.
+
+    Raises:
+        TypeError: if they are of another type.
+        ValueError: if their shape does not fit.
+    """
+    labels = checks.as_array("labels", labels)
+    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
+    expected = f"expected integer labels {pixel_shape} for {name} of shape {predictions.shape}"
+    if labels.shape == predictions.shape:
+        raise ValueError(f"labels are one-hot, got {came}: {expected}; write labels.argmax(-1)")
+    _check_label_shape(name, labels, pixel_shape, expected)
+    if not checks.is_integer(labels):
+        raise TypeError(
+            f"labels must be integers, got {came}: {expected}; write labels.astype(jnp.int32)"
+        )
+    return labels
+
+
+def integer_or_soft_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.Array:
+    """Check labels that may be class indices, or a floating weight per class.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        labels: integer [...], or floating [..., C].
+        predictions: [..., C].
+
+    Returns:
+        The labels.
+
+    Raises:
+        TypeError: if their type does not fit their shape.
+        ValueError: if their shape does not fit.
+    """
+    labels = checks.as_array("labels", labels)
+    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
+    expected = (
+        f"expected integer labels {pixel_shape} or floating ones {predictions.shape} "
+        f"for {name} of shape {predictions.shape}"
+    )
+    if labels.shape == predictions.shape:
+        if not checks.is_float(labels):
+            mend = f"write labels.argmax(-1), or labels.astype({name}.dtype)"
+            raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {mend}")
+        return labels
+    _check_label_shape(name, labels, pixel_shape, expected)
+    if not checks.is_integer(labels):
+        mend = "write labels.astype(jnp.int32)"
+        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {mend}")
+    return labels
+
+
+def _check_label_shape(
+    name: str, labels: jax.Array, pixel_shape: tuple[int, ...], expected: str
+) -> None:
+    came = checks.describe(labels)
+    if labels.shape == (*pixel_shape, 1):
+        raise ValueError(
+            f"labels have an axis too many, got {came}: {expected}; write labels[..., 0]"
+        )
+    if labels.shape != pixel_shape:
+        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}")
+
+
 def class_operands(
-    name: str, predictions: ArrayLike, labels: ArrayLike, axis: checks.Axis, where: Any
+    name: str,
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    axis: checks.Axis,
+    where: Any,
+    *,
+    label_door: Callable[[str, ArrayLike, jax.Array], jax.Array] = integer_labels,
 ) -> Operands:
-    """Check predictions with classes last and integer labels, and the options that go with them.
+    """Check predictions with classes last, their labels, and the options that go with them.
 
     Args:
         name: what the predictions are called, for the errors.
         predictions: [..., C], floating.
-        labels: integer [...].
+        labels: integer [...], or what ``label_door`` lets in.
         axis: the pixel axes that one region runs over; ``None`` pools them all.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
+        label_door: checks the labels against the predictions.
 
     Returns:
         The checked operands.
@@ -117,23 +207,12 @@ def class_operands(
         ValueError: if a shape or an axis does not fit.
     """
     predictions = floating(name, predictions)
-    labels = checks.as_array("labels", labels)
     if predictions.ndim == 0 or predictions.shape[-1] == 0:
         raise ValueError(
             f"{name} must have a class axis last, [..., C], got {checks.describe(predictions)}"
         )
-    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
-    expected = f"expected integer labels {pixel_shape} for {name} of shape {predictions.shape}"
-    if labels.shape == predictions.shape:
-        raise ValueError(f"labels are one-hot, got {came}: {expected}; write labels.argmax(-1)")
-    if labels.shape == (*pixel_shape, 1):
-        raise ValueError(f"labels have an axis too many, got {came}: {expected}; labels[..., 0]")
-    if labels.shape != pixel_shape:
-        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}")
-    if not checks.is_integer(labels):
-        raise TypeError(
-            f"labels must be integers, got {came}: {expected}; write labels.astype(jnp.int32)"
-        )
+    labels = label_door(name, labels, predictions)
+    pixel_shape = predictions.shape[:-1]
     axes = checks.normalize_axis(
         "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
     )
@@ -207,16 +286,15 @@ def weighted_sums(
     Returns:
         The sums by name, and Σ w as ``count``.
     """
-
     # A tile has fewer pixel axes than the image: count from the end.
     trailing = arrays[0].ndim - ndim
 
     def weighted(*pixels: jax.Array) -> dict[str, jax.Array]:
-        *values, weight = pixels if where is not None else (*pixels, None)
+        if where is None:
+            return terms(*pixels)
+        *values, weight = pixels
         named = terms(*(inside(x, weight) for x in values))
         shape = values[0].shape[: values[0].ndim - trailing]
-        if weight is None:
-            return named | {"count": jnp.ones(shape, dtype)}
         weight = jnp.broadcast_to(weight, shape).astype(dtype)
 
         def times_weight(term: jax.Array) -> jax.Array:
@@ -225,4 +303,9 @@ def weighted_sums(
         return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
 
     operands = arrays if where is None else (*arrays, where)
-    return sum_over_pixels(weighted, operands, axes, ndim)
+    sums = sum_over_pixels(weighted, operands, axes, ndim)
+    if where is None:
+        shape = arrays[0].shape[:ndim]
+        kept = tuple(n for i, n in enumerate(shape) if i not in axes)
+        sums["count"] = jnp.full(kept, math.prod(shape[i] for i in axes), dtype)
+    return sums

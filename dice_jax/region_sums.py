@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax import checks
-from dice_jax.one_pass import sum_over_pixels
+from dice_jax.pixels import (
+    Operands,
+    binary_operands,
+    class_operands,
+    integer_or_soft_labels,
+    weighted_sums,
+)
 from dice_jax.safe_math import clamped_log
 
 __all__ = ["RegionSums", "region_sums", "sigmoid_region_sums", "softmax_region_sums"]
@@ -128,13 +133,10 @@ def region_sums(
     References:
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
-    probabilities = checks.as_array("probabilities", probabilities)
-    if not (checks.is_float(probabilities) or probabilities.dtype == jnp.bool_):
-        raise TypeError(
-            "probabilities must be floating in [0, 1] or a boolean mask, got "
-            f"{checks.describe(probabilities)}; for predicted labels write labels == class_index"
-        )
-    return _binary("probabilities", _probability_terms, probabilities, targets, axis, where)
+    operands = binary_operands(
+        "probabilities", probabilities, targets, axis, where, door=_probabilities_or_mask
+    )
+    return _region_sums(operands, terms=_probability_terms, classes=None)
 
 
 def sigmoid_region_sums(
@@ -174,8 +176,8 @@ def sigmoid_region_sums(
     References:
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
-    logits = _floating_logits(logits)
-    return _binary("logits", _sigmoid_terms, logits, targets, axis, where)
+    operands = binary_operands("logits", logits, targets, axis, where)
+    return _region_sums(operands, terms=_sigmoid_terms, classes=None)
 
 
 def softmax_region_sums(
@@ -221,128 +223,52 @@ def softmax_region_sums(
     References:
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
-    logits = _floating_logits(logits)
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ValueError(
-            f"logits must have a class axis last, [..., C], got {checks.describe(logits)}"
-        )
-    pixel_shape = logits.shape[:-1]
-    labels = _softmax_labels(labels, logits)
-    axes = checks.normalize_axis(
-        "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
+    operands = class_operands(
+        "logits", logits, labels, axis, where, label_door=integer_or_soft_labels
     )
-    return _region_sums(
-        logits, labels, checks.check_where(where, pixel_shape), terms=_softmax_terms, axes=axes
-    )
+    return _region_sums(operands, terms=_softmax_terms, classes=operands.predictions.shape[-1])
 
 
-# Checks that the three share.
-
-
-def _floating_logits(logits: ArrayLike) -> jax.Array:
-    logits = checks.as_array("logits", logits)
-    if not checks.is_float(logits):
-        raise TypeError(f"logits must be floating, got {checks.describe(logits)}")
-    return logits
-
-
-def _softmax_labels(labels: ArrayLike, logits: jax.Array) -> jax.Array:
-    labels = checks.as_array("labels", labels)
-    pixel_shape, came = logits.shape[:-1], checks.describe(labels)
-    expected = (
-        f"expected integer labels {pixel_shape} or floating ones {logits.shape} "
-        f"for logits of shape {logits.shape}"
-    )
-    if labels.shape == pixel_shape and checks.is_integer(labels):
-        return labels
-    if labels.shape == logits.shape and checks.is_float(labels):
-        return labels
-    if labels.shape == pixel_shape:
-        mend = "write labels.astype(jnp.int32)"
-        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {mend}")
-    if labels.shape == logits.shape:
-        mend = "write labels.argmax(-1), or labels.astype(logits.dtype)"
-        raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {mend}")
-    if labels.shape == (*pixel_shape, 1):
-        raise ValueError(
-            f"labels have an axis too many, got {came}: {expected}; write labels[..., 0]"
-        )
-    raise ValueError(f"labels do not fit the logits, got {came}: {expected}")
-
-
-def _binary(
-    name: str,
-    terms: Any,
-    predictions: jax.Array,
-    targets: ArrayLike,
-    axis: checks.Axis,
-    where: ArrayLike | None,
-) -> RegionSums:
-    targets = checks.as_array("targets", targets)
-    if targets.shape != predictions.shape:
-        raise ValueError(
-            f"targets must have the shape of {name} {predictions.shape}, "
-            f"got {checks.describe(targets)}"
-        )
-    if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
+def _probabilities_or_mask(name: str, x: ArrayLike) -> jax.Array:
+    x = checks.as_array(name, x)
+    if not (checks.is_float(x) or x.dtype == jnp.bool_):
         raise TypeError(
-            f"targets must be boolean, integer or floating, got {checks.describe(targets)}"
+            f"{name} must be floating in [0, 1] or a boolean mask, got {checks.describe(x)}; "
+            "for predicted labels write labels == class_index"
         )
-    axes = checks.normalize_axis("axis", axis, predictions.ndim, what=name)
-    return _region_sums(
-        predictions, targets, checks.check_where(where, predictions.shape), terms=terms, axes=axes
-    )
+    return x
 
 
-# The pass.
+def _region_sums(operands: Operands, *, terms: Any, classes: int | None) -> RegionSums:
+    *arrays, axes = operands
+    return _sums(*arrays, terms=terms, axes=axes, classes=classes)
 
 
-@partial(jax.jit, static_argnames=("terms", "axes"))
-def _region_sums(
+@partial(jax.jit, static_argnames=("terms", "axes", "classes"))
+def _sums(
     predictions: jax.Array,
     targets: jax.Array,
     where: jax.Array | None,
     *,
     terms: Any,
     axes: tuple[int, ...],
+    classes: int | None,
 ) -> RegionSums:
     dtype = checks.accumulation_dtype(predictions, targets, where)
-    # A tile has fewer pixel axes than the image: only the class axis may be relied on.
-    class_axes = int(terms is _softmax_terms)
-    ndim = predictions.ndim - class_axes
-    lift = (...,) + (None,) * class_axes
+    lift = (...,) if classes is None else (..., None)
 
-    def fields_of(x: jax.Array, y: jax.Array, w: jax.Array | None = None) -> dict[str, jax.Array]:
-        if w is not None:
-            # Before anything is computed: 0 · NaN is NaN, in the value and in the gradient.
-            inside = w.astype(jnp.bool_)
-            x = jnp.where(inside[lift], x, jnp.zeros_like(x))
-            y = jnp.where(inside[lift] if y.ndim == x.ndim else inside, y, jnp.zeros_like(y))
+    def fields_of(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
         x = x.astype(dtype)
         if checks.is_integer(y):
-            classes = x.shape[-1] if class_axes else 2
             y = y if y.dtype.itemsize >= 4 else y.astype(jnp.int32)
             # A label that does not exist must not go unseen: its pixel's prediction is NaN.
-            valid = (y >= 0) & (y < classes)
+            valid = (y >= 0) & (y < (classes or 2))
             x = x + jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))[lift]
-        fields = terms(x, y)
-        if w is None:
-            return fields
-        weight = jnp.broadcast_to(w, x.shape[: x.ndim - class_axes])
-        if w.dtype == jnp.bool_:
-            zero = jnp.zeros((), dtype)
-            fields = {k: jnp.where(weight[lift], v, zero) for k, v in fields.items()}
-        else:
-            fields = {k: v * weight.astype(dtype)[lift] for k, v in fields.items()}
-        return fields | {"count": weight.astype(dtype)}
+        return terms(x, y)
 
-    operands = (predictions, targets) if where is None else (predictions, targets, where)
-    fields = sum_over_pixels(fields_of, operands, axes, ndim)
-    shape = fields["prediction"].shape
-    if where is None:
-        pixels = math.prod(predictions.shape[a] for a in axes)
-        fields["count"] = jnp.full(shape, pixels, dtype)
-    fields["count"] = fields["count"][(...,) + (None,) * (len(shape) - fields["count"].ndim)]
+    ndim = predictions.ndim - (classes is not None)
+    fields = weighted_sums(fields_of, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
+    fields["count"] = jnp.broadcast_to(fields["count"][lift], fields["prediction"].shape)
     # 0, or NaN where a prediction was: then no field may look sound.
     poison = 0 * jax.lax.stop_gradient(fields["prediction"])
     return RegionSums(**{k: v + poison for k, v in fields.items()})
