@@ -162,7 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             last, number = record["rows"][-1], len(record["rows"])
             progress.update(task, completed=number, refresh=watch.is_terminal)
             if not watch.is_terminal:
-                print(f"[{number}/{len(rows)}] {last['name']}", file=sys.stderr, flush=True)
+                took = f"{record['seconds']:.0f} s"
+                print(f"[{number}/{len(rows)}] {took} {last['name']}", file=sys.stderr, flush=True)
             if arguments.json:
                 _write(record, arguments.json)
 
