@@ -204,14 +204,23 @@ def _closed(terms: Terms, block: tuple[Any, ...]) -> tuple[Terms, list[jax.Array
     return of_arguments, program.consts
 
 
+def _widened(x: jax.Array) -> jax.Array:
+    """Read bfloat16 as float32.
+
+    XLA:CPU has no bfloat16 arithmetic: a loop that writes a gradient of that type converts the
+    whole of it to float32 and back at every tile. So the loop writes float32, converted once.
+    """
+    return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
+
+
 def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
     """Sum the tiles [regions * tiles, rows, lanes, ...] of each region: [regions, ...].
 
     The value is a loop that nothing differentiates; its derivative is a sum over tiles again, of
     the terms' derivatives, which JAX transposes to the gradient tile by tile.
     """
-    tile_terms, shared = _closed(terms, tuple(x[0] for x in tiles))
-    whole_terms, _ = _closed(terms, tiles) if plan.per_pixel else (tile_terms, shared)
+    tile_terms, shared = _closed(terms, tuple(_widened(x[0]) for x in tiles))
+    whole_terms = _closed(terms, tuple(map(_widened, tiles)))[0] if plan.per_pixel else tile_terms
     n = len(shared)
 
     @jax.custom_jvp
@@ -219,7 +228,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
         shared, tiles = arguments[:n], arguments[n:]
 
         def tile_sums(index: jax.Array) -> Any:
-            cut = (x[index] for x in tiles)
+            cut = (_widened(x[index]) for x in tiles)
             return jax.tree.map(lambda term: _add_up(term, plan), tile_terms(*shared, *cut))
 
         zero = _zeros((), jax.eval_shape(tile_sums, jnp.int32(0)), arguments)
@@ -244,7 +253,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
         return jax.lax.map(one_region, jnp.arange(plan.regions, dtype=jnp.int32))
 
     def sums_jvp(primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        moving = {i: t for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
+        moving = {i: _widened(t) for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero)}
         return sums(*primals), push(primals, moving)
 
     def push(primals: tuple[jax.Array, ...], moving: dict[int, jax.Array]) -> Any:
@@ -288,9 +297,11 @@ def _derivative(terms: Terms, arguments: tuple[jax.Array, ...], moving: dict[int
     # prevent_cse=False: the value's loop is closed to common-subexpression elimination anyway.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def derivative(arguments: tuple[jax.Array, ...], moving: dict[int, Any]) -> Any:
-        def of_moving(moved: dict[int, jax.Array]) -> Any:
-            return terms(*(moved.get(i, x) for i, x in enumerate(arguments)))
+        wide = tuple(map(_widened, arguments))
 
-        return jax.jvp(of_moving, ({i: arguments[i] for i in moving},), (moving,))[1]
+        def of_moving(moved: dict[int, jax.Array]) -> Any:
+            return terms(*(moved.get(i, x) for i, x in enumerate(wide)))
+
+        return jax.jvp(of_moving, ({i: wide[i] for i in moving},), (moving,))[1]
 
     return derivative(arguments, moving)

@@ -258,13 +258,15 @@ def _sums(
     lift = (...,) if classes is None else (..., None)
 
     def fields_of(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
-        x = x.astype(dtype)
+        if checks.is_integer(y) and y.dtype.itemsize < 4:
+            y = y.astype(jnp.int32)
+        fields = terms(x.astype(dtype), y)
         if checks.is_integer(y):
-            y = y if y.dtype.itemsize >= 4 else y.astype(jnp.int32)
             # A label that does not exist must not go unseen: its pixel's prediction is NaN.
             valid = (y >= 0) & (y < (classes or 2))
-            x = x + jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))[lift]
-        return terms(x, y)
+            poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
+            fields["prediction"] = fields["prediction"] + poison[lift]
+        return fields
 
     ndim = predictions.ndim - (classes is not None)
     fields = weighted_sums(fields_of, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
