@@ -1,5 +1,7 @@
 """MONAI as a contender, eager and compiled; PyTorch and MONAI are imported when it is built."""
 
+# The peers need not be installed.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import dataclasses

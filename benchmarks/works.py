@@ -1,5 +1,7 @@
 """The losses under test, as each library writes them; pooled over the batch, smoothing 1 pixel."""
 
+# The peers need not be installed.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Callable
