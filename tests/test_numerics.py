@@ -309,3 +309,16 @@ def test_class_weights_are_those_of_pytorch():
         np.average(per_pixel, weights=weights[labels]),
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("present", [3, 2], ids=["all classes", "one absent"])
+@pytest.mark.parametrize("options", [{}, {"smooth": 2.0}, {"smooth_denominator": 3.0}])
+def test_generalised_dice_weighs_classes_by_the_square_of_their_rarity(present, options):
+    rng = np.random.default_rng(0)
+    share = np.array([0.7, 0.2, 0.1])[:present]
+    scores, labels = rng.normal(size=(60, 3)), rng.choice(present, 60, p=share / share.sum())
+    sums = dj.softmax_region_sums(jnp.asarray(scores, jnp.float32), labels)
+    expected = reference.generalized_dice_index(
+        reference.softmax_region_sums(scores, labels), **options
+    )
+    np.testing.assert_allclose(dj.generalized_dice_index(sums, **options), expected, rtol=1e-5)
