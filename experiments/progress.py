@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from experiments.config import RunSpec
+from experiments.plan import RunSpec
 
 __all__ = ["Bar", "Lines", "Progress", "Silent", "for_this_terminal"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import io
@@ -11,7 +10,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,18 +20,12 @@ import jax
 import numpy as np
 
 from experiments.arms import parse_arm
-from experiments.config import (
-    ConfigError,
-    RunSpec,
-    StudyConfig,
-    chosen_rates,
-    plan,
-    tuning_extension,
-    tuning_plan,
-)
+from experiments.config import ConfigError, StudyConfig
 from experiments.evaluation import evaluate, predict
+from experiments.files import write_json, write_whole
 from experiments.masks import Images, calibrated_noise, make_images
 from experiments.models import MODELS, initialise
+from experiments.plan import RunSpec, chosen_rates, plan, tuning_extension, tuning_plan
 from experiments.progress import Progress
 from experiments.training import History, Task, TrainedRun, scans_by_default, train
 
@@ -44,50 +36,11 @@ __all__ = [
     "load_tuning",
     "run_study",
     "splits",
-    "write_whole",
 ]
 
 # Runs that one compiled program trains at once on an accelerator.
 _RUNS_AT_ONCE = 32
 _EXAMPLES = 2
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file such that it is there whole or not at all, whenever the process dies.
-
-    Args:
-        path: of the file; its directory is made.
-        content: of the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _plain(value: Any) -> Any:
-    """Make a value fit for JSON, which has no NaN and no infinity: those become null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
 
 
 # The data and the order: a function of the seed, never of the arm.
@@ -233,7 +186,7 @@ def _claim(out: Path, config: StudyConfig) -> None:
     ]
     if taken:
         raise ConfigError(f"{out} holds {taken[0]} but no config.json: choose another --out")
-    _write_json(out / "config.json", {"study": config.as_json(), "environment": environment()})
+    write_json(out / "config.json", {"study": config.as_json(), "environment": environment()})
 
 
 def environment() -> dict[str, Any]:
@@ -344,7 +297,7 @@ class _Stage:
         for spec, run in zip(group, trained, strict=True):
             if spec in missing:
                 result = _finish(self.config, spec, run, self.out)
-                _write_json(self.path(self.out, spec), result)
+                write_json(self.path(self.out, spec), result)
                 self.progress.finished(spec, result)
 
 

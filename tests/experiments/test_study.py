@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from experiments.api import run
-from experiments.config import ConfigError, plan, tuning_plan
+from experiments.config import ConfigError
+from experiments.files import write_whole
+from experiments.plan import plan, tuning_plan
 from experiments.progress import Silent
-from experiments.study import _logged, _status, batch_order, load_runs, run_study, write_whole
+from experiments.study import _logged, _status, batch_order, load_runs, run_study
 from tests.experiments.conftest import TINY
 
 CONTRACT_METRICS = {
