@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,17 +13,29 @@ import optax
 
 import dice_jax as dj
 
-__all__ = ["LOSSES", "SMOOTH", "Arm", "ArmSums", "arm_sums", "known_losses", "parse_arm"]
+__all__ = [
+    "LOSSES",
+    "POOLINGS",
+    "SMOOTH",
+    "Arm",
+    "ArmSums",
+    "arm_sums",
+    "known_losses",
+    "parse_arm",
+]
 
 # In pixels. Not the article's 1: on a small object that turns the push round (theory: C6).
 SMOOTH = 1e-5
+
+# The axes of [B, H, W] that one sum runs over.
+POOLINGS: dict[str, tuple[int, ...] | None] = {"batch": None, "sample": (-2, -1)}
 
 
 class ArmSums(NamedTuple):
     """The additive sums that every arm is a function of; one that no arm reads costs nothing.
 
     Args:
-        foreground: sums of p = σ(z) over the batch, pooled.
+        foreground: sums of p = σ(z) over the batch, pooled (or over each image).
         classes: the same task as two softmax classes (background, foreground), for losses that
             weight classes against each other.
         focal: Σ of Optax's sigmoid focal loss (α = 0.25, γ = 2: Lin et al. 2017).
@@ -33,29 +46,33 @@ class ArmSums(NamedTuple):
     focal: jax.Array
 
 
-Arm = Callable[[ArmSums], jax.Array]
-
-
-def arm_sums(logits: jax.Array, masks: jax.Array) -> ArmSums:
-    """Add up a batch for the arms, pooled over all of its pixels.
+def arm_sums(logits: jax.Array, masks: jax.Array, *, pooling: str = "batch") -> ArmSums:
+    """Add up a batch for the arms.
 
     Args:
-        logits: [...], floating.
-        masks: [...], boolean.
+        logits: [B, H, W], floating.
+        masks: [B, H, W], boolean.
+        pooling: "batch", over all of its pixels, or "sample", over each image's.
 
     Returns:
-        `ArmSums` of scalars.
+        `ArmSums` of scalars, or of [B].
     """
+    axis = POOLINGS[pooling]
     two_classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
     focal = optax.sigmoid_focal_loss(logits, masks.astype(logits.dtype), alpha=0.25, gamma=2.0)
     return ArmSums(
-        foreground=dj.sigmoid_region_sums(logits, masks),
-        classes=dj.softmax_region_sums(two_classes, masks.astype(jnp.int32)),
-        focal=focal.sum(),
+        foreground=dj.sigmoid_region_sums(logits, masks, axis=axis),
+        classes=dj.softmax_region_sums(two_classes, masks.astype(jnp.int32), axis=axis),
+        focal=focal.sum(axis),
     )
 
 
-def _balanced_bce(sums: ArmSums) -> jax.Array:
+# Of the sums and of s, in pixels; one number per pooled region.
+Loss = Callable[[ArmSums, float], jax.Array]
+
+
+def _balanced_bce(sums: ArmSums, smooth: float) -> jax.Array:
+    del smooth
     # Each class's mean cross-entropy weighs ½; max(·, 1): a batch may lack a class.
     s = sums.foreground
     foreground = s.foreground_cross_entropy / jnp.maximum(s.target, 1)
@@ -63,21 +80,21 @@ def _balanced_bce(sums: ArmSums) -> jax.Array:
     return (foreground + background) / 2
 
 
-LOSSES: dict[str, Arm] = {
-    "bce": lambda s: dj.binary_cross_entropy_loss(s.foreground),
+LOSSES: dict[str, Loss] = {
+    "bce": lambda s, _: dj.binary_cross_entropy_loss(s.foreground),
     "balanced_bce": _balanced_bce,
-    "focal": lambda s: s.focal / s.foreground.count,
-    "dice": lambda s: dj.dice_loss(s.foreground, smooth=SMOOTH),
-    "squared_dice": lambda s: dj.squared_dice_loss(s.foreground, smooth=SMOOTH),
+    "focal": lambda s, _: s.focal / s.foreground.count,
+    "dice": lambda s, smooth: dj.dice_loss(s.foreground, smooth=smooth),
+    "squared_dice": lambda s, smooth: dj.squared_dice_loss(s.foreground, smooth=smooth),
     # Half the smoothing: then it pulls in Dice's direction exactly (C3), the negative control.
-    "jaccard": lambda s: dj.jaccard_loss(s.foreground, smooth=SMOOTH / 2),
-    "tversky": lambda s: dj.tversky_loss(s.foreground, alpha=0.3, beta=0.7, smooth=SMOOTH),
-    "focal_tversky": lambda s: dj.focal_tversky_loss(
-        s.foreground, alpha=0.3, beta=0.7, gamma=0.75, smooth=SMOOTH
+    "jaccard": lambda s, smooth: dj.jaccard_loss(s.foreground, smooth=smooth / 2),
+    "tversky": lambda s, smooth: dj.tversky_loss(s.foreground, alpha=0.3, beta=0.7, smooth=smooth),
+    "focal_tversky": lambda s, smooth: dj.focal_tversky_loss(
+        s.foreground, alpha=0.3, beta=0.7, gamma=0.75, smooth=smooth
     ),
-    "generalized_dice": lambda s: dj.generalized_dice_loss(s.classes, smooth=SMOOTH),
-    "log_dice": lambda s: dj.log_dice_loss(s.foreground, smooth=SMOOTH),
-    "log_cosh_dice": lambda s: dj.log_cosh_dice_loss(s.foreground, smooth=SMOOTH),
+    "generalized_dice": lambda s, smooth: dj.generalized_dice_loss(s.classes, smooth=smooth),
+    "log_dice": lambda s, smooth: dj.log_dice_loss(s.foreground, smooth=smooth),
+    "log_cosh_dice": lambda s, smooth: dj.log_cosh_dice_loss(s.foreground, smooth=smooth),
 }
 
 
@@ -86,24 +103,48 @@ def known_losses() -> tuple[str, ...]:
     return tuple(LOSSES)
 
 
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A loss, and what its sums run over: ``arm(arm.sums(logits, masks))`` is a scalar.
+
+    Args:
+        losses: names in `LOSSES`, added with weight 1.
+        pooling: a name in `POOLINGS`; per sample, the losses of the images are averaged.
+        smooth: s of the overlap losses, in pixels.
+    """
+
+    losses: tuple[str, ...]
+    pooling: str = "batch"
+    smooth: float = SMOOTH
+
+    def sums(self, logits: jax.Array, masks: jax.Array) -> ArmSums:
+        """Add up a batch as this arm pools it; see `arm_sums`."""
+        return arm_sums(logits, masks, pooling=self.pooling)
+
+    def __call__(self, sums: ArmSums) -> jax.Array:
+        """Compute the loss, a scalar, from sums of this arm's pooling."""
+        parts = [LOSSES[name](sums, self.smooth) for name in self.losses]
+        total = parts[0] if len(parts) == 1 else jnp.stack(parts).sum(axis=0)
+        return total.mean()
+
+
 @functools.cache
-def parse_arm(name: str) -> Arm:
+def parse_arm(name: str, pooling: str = "batch", smooth: float = SMOOTH) -> Arm:
     """Find the arm of a name; the same object every time, so that it compiles once.
 
     Args:
         name: a loss, or several joined by ``+``, each with weight 1.
+        pooling: a name in `POOLINGS`.
+        smooth: s of the overlap losses, in pixels.
 
     Returns:
-        A function of `ArmSums` to a scalar.
+        The `Arm`.
 
     Raises:
-        KeyError: with the part of the name that is not known.
+        KeyError: with the part of the name, or the pooling, that is not known.
     """
-    losses = [LOSSES[part] for part in name.split("+")]
-    if len(losses) == 1:
-        return losses[0]
-
-    def total(sums: ArmSums) -> jax.Array:
-        return jnp.stack([loss(sums) for loss in losses]).sum()
-
-    return total
+    names = tuple(name.split("+"))
+    for part in names:
+        LOSSES[part]
+    POOLINGS[pooling]
+    return Arm(names, pooling, smooth)

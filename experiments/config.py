@@ -7,8 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.arms import known_losses, parse_arm
-from experiments.models import MODELS
+from experiments.arms import POOLINGS, SMOOTH, known_losses, parse_arm
+from experiments.errors import ConfigError
+from experiments.models import MODELS, STARTS
+from experiments.optimisers import OPTIMISERS
+from experiments.shapes import SHAPES
 
 __all__ = [
     "PRESETS",
@@ -19,11 +22,6 @@ __all__ = [
 
 # Fewer foreground pixels than this and one pixel decides the score (theory: the protocol).
 LEAST_FOREGROUND_PIXELS = 12
-LEAST_OBJECT_PIXELS = 5
-
-
-class ConfigError(ValueError):
-    """A study that cannot be run as asked; the message is one line that says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +35,38 @@ class StudyConfig:
         seeds: how many seeds; arms are paired by seed (same data, initialisation, order).
         steps: optimiser steps of one run.
         batch_size: images of one step.
-        learning_rates: Adam's peak learning rate (it falls to 0 along half a cosine). Of several,
-            every loss and fraction gets its best, by validation Dice on a seed of its own.
+        learning_rates: the optimiser's peak learning rate (it falls to 0 along half a cosine). Of
+            several, every loss and fraction gets its best, by validation Dice on a seed of its own.
         extend_grid: whether a best learning rate at the grid's edge adds one beyond it.
-        image_size: height and width of an image, in pixels.
-        objects: ellipses in an image.
+        image_size: height of an image, in pixels, and its width unless ``image_width`` is given.
+        image_width: width of an image; ``None``: square.
+        shape: what an image holds: "ellipse", "disk", "tube" (thin and bent), "blob" (irregular,
+            of log-normal sizes), or "posterior": a soft blob μ that is visible as it is, each
+            pixel's label drawn by itself from its μ, so that the best Dice is exactly known.
+        objects: objects in an image.
+        object_pixels: the size of an object, where that is what stays fixed: a smaller fraction
+            then has fewer objects, and ``objects`` is not used. ``None``: a smaller fraction has
+            smaller ones.
+        empty_share: share of the images that hold nothing but noise. The fraction π stays that of
+            all pixels of all images: the objects of the others grow by 1/(1 − empty_share).
+        label_noise: how far the boundary of a training or validation label strays at random, in
+            pixels (standard deviation). The test labels are clean.
+        annotator_bias: how far all boundaries of training and validation labels lie too far out
+            (in, if negative), in pixels. The test labels are clean.
         reference_dice: the Dice that a simple reference segmenter reaches at every fraction: the
             noise is calibrated so that a smaller fraction is not also a noisier task.
         train_images: images to learn from.
         validation_images: images to tune the threshold on.
         test_images: images that every number is reported on.
         logged_steps: how many steps of a run are kept in its history.
+        pooling: what a loss's sums run over: "batch", all pixels of a batch at once, or "sample",
+            each image's by themselves, the losses averaged.
+        smooth: s of all overlap losses, in pixels (1 is the article's; theory: C4, C6).
+        initial_bias: where the model's output starts: "half", p = ½, or "prior", p = π.
+        optimiser: "adam", or "sgd" (momentum 0.9).
+        data: a directory of images/ and masks/ to study instead of synthetic images. What it holds
+            is measured by `resolve`: the one fraction, the image size and the counts of images.
+        data_digest: of those files, so that a study is not taken up with other images.
     """
 
     losses: tuple[str, ...] = ("bce", "dice")
@@ -59,20 +78,34 @@ class StudyConfig:
     learning_rates: tuple[float, ...] = (3e-3, 1e-2)
     extend_grid: bool = False
     image_size: int = 64
+    image_width: int | None = None
+    shape: str = "ellipse"
     objects: int = 1
+    object_pixels: int | None = None
+    empty_share: float = 0.0
+    label_noise: float = 0.0
+    annotator_bias: float = 0.0
     reference_dice: float = 0.8
     train_images: int = 256
     validation_images: int = 64
     test_images: int = 128
     logged_steps: int = 40
+    pooling: str = "batch"
+    smooth: float = SMOOTH
+    initial_bias: str = "half"
+    optimiser: str = "adam"
+    data: str | None = None
+    data_digest: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, with one line that says what to change."""
         for name in (
-            "seeds", "steps", "batch_size", "image_size", "objects", "train_images",
-            "validation_images", "test_images", "logged_steps",
+            "seeds", "steps", "batch_size", "image_size", "image_width", "objects",
+            "object_pixels", "train_images", "validation_images", "test_images", "logged_steps",
         ):  # fmt: skip
             value = getattr(self, name)
+            if value is None and name in ("image_width", "object_pixels"):
+                continue
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a whole number of at least 1, got {value}")
         _check_names("learning_rates", self.learning_rates)
@@ -96,33 +129,78 @@ class StudyConfig:
                     f"unknown loss {error.args[0]!r}; known are {', '.join(known_losses())}, and "
                     "sums such as dice+bce"
                 ) from None
-        if self.model not in MODELS:
-            raise ConfigError(f"unknown model {self.model!r}; known are {', '.join(MODELS)}")
+        for name, known in (
+            ("model", MODELS),
+            ("shape", SHAPES),
+            ("pooling", POOLINGS),
+            ("initial_bias", STARTS),
+            ("optimiser", OPTIMISERS),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+        for name in ("label_noise", "smooth"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be at least 0 pixels and finite, got {value:g}")
+        if not math.isfinite(self.annotator_bias):
+            raise ConfigError(f"annotator_bias must be finite, got {self.annotator_bias:g}")
+        if not 0 <= self.empty_share < 1:
+            raise ConfigError(f"empty_share must lie in [0, 1), got {self.empty_share:g}")
         divisor = MODELS[self.model].size_divisor
-        if self.image_size % divisor:
-            raise ConfigError(
-                f"image_size must be a multiple of {divisor} for the {self.model} model, "
-                f"got {self.image_size}"
-            )
+        for name, side in zip(("image_size", "image_width"), self.image_shape, strict=True):
+            if side % divisor:
+                raise ConfigError(
+                    f"{name} must be a multiple of {divisor} for the {self.model} model, got {side}"
+                )
         _check_names("fractions", self.fractions)
+        for fraction in self.fractions:
+            if not 0 < fraction < 1:
+                raise ConfigError(f"a foreground fraction must lie in (0, 1), got {fraction:g}")
+        if self.data is None:
+            self._check_synthetic()
+
+    def _check_synthetic(self) -> None:
+        for name in ("train_images", "validation_images", "test_images"):
+            count = getattr(self, name)
+            # Of any n images in a row n · empty_share are empty, up to one.
+            if self.empty_share and count * (1 - self.empty_share) < 2:
+                raise ConfigError(
+                    f"empty_share {self.empty_share:g} of {name} {count} leaves fewer than 2 "
+                    "images with an object"
+                )
         for fraction in self.fractions:
             self._check_fraction(fraction)
 
     def _check_fraction(self, fraction: float) -> None:
-        if not 0 < fraction < 1:
-            raise ConfigError(f"a foreground fraction must lie in (0, 1), got {fraction:g}")
-        pixels = self.image_size**2
-        least = max(LEAST_FOREGROUND_PIXELS, LEAST_OBJECT_PIXELS * self.objects)
-        rarer = min(fraction, 1 - fraction)
+        pixels = math.prod(self.image_shape)
+        objects = self.objects_at(fraction)
+        least = max(LEAST_FOREGROUND_PIXELS, SHAPES[self.shape].least_object_pixels * objects)
+        # Where there are empty images, the others hold their share.
+        inside = fraction / (1 - self.empty_share)
+        rarer = min(inside, 1 - inside)
         if rarer * pixels < least:
-            size = math.ceil(math.sqrt(least / rarer))
             divisor = MODELS[self.model].size_divisor
+            size = math.ceil(math.sqrt(least / rarer)) if rarer > 0 else 0
+            larger = f"write --image-size {divisor * math.ceil(size / divisor)} or more, or "
             raise ConfigError(
-                f"fraction {fraction:g} leaves {rarer * pixels:.1f} pixels of the rarer class in "
-                f"an image of {self.image_size}x{self.image_size}, fewer than the {least} that a "
-                f"score needs: write --image-size {divisor * math.ceil(size / divisor)} or more, "
-                f"or a fraction of at least {least / pixels:.2g}"
+                f"fraction {fraction:g} leaves {max(rarer, 0) * pixels:.1f} pixels of the rarer "
+                f"class in an image of {self.image_shape[0]}x{self.image_shape[1]}, fewer than the "
+                f"{least} that a score needs: {larger if rarer > 0 else 'write '}a fraction of at "
+                f"least {least / pixels * (1 - self.empty_share):.2g}"
             )
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self.image_size, self.image_width or self.image_size
+
+    def objects_at(self, fraction: float) -> int:
+        """Say how many objects an image has (those that are not empty) at a fraction."""
+        if self.object_pixels is None:
+            return self.objects
+        foreground = fraction / (1 - self.empty_share) * math.prod(self.image_shape)
+        return max(1, round(foreground / self.object_pixels))
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

@@ -12,7 +12,7 @@ from flax import nnx
 
 from experiments.masks import gaussian_blur
 
-__all__ = ["MODELS", "Bias", "Linear", "UNet", "initialise"]
+__all__ = ["MODELS", "STARTS", "Bias", "Linear", "UNet", "initialise", "start_of"]
 
 
 class Bias(nnx.Module):
@@ -28,6 +28,11 @@ class Bias(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images [B, H, W] to logits [B, H, W]."""
         return jnp.broadcast_to(self.bias[...], images.shape)
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        return self.bias
 
 
 class Linear(nnx.Module):
@@ -46,6 +51,11 @@ class Linear(nnx.Module):
         """Map images [B, H, W] to logits [B, H, W]."""
         features = [images, *(gaussian_blur(images, scale) for scale in self.scales)]
         return jnp.stack(features, axis=-1) @ self.weights[...] + self.bias[...]
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        return self.bias
 
 
 def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int = 3) -> nnx.Conv:
@@ -132,6 +142,12 @@ class UNet(nnx.Module):
         features = self.up_1(jnp.concatenate([_double(self.shrink_1(half)), full], axis=-1))
         return self.head(features)[..., 0]
 
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        assert self.head.bias is not None
+        return self.head.bias
+
 
 class _Model(Protocol):
     size_divisor: ClassVar[int]
@@ -141,19 +157,45 @@ class _Model(Protocol):
 
     def __call__(self, images: jax.Array) -> jax.Array: ...
 
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]: ...
+
 
 MODELS: dict[str, type[_Model]] = {"bias": Bias, "linear": Linear, "unet": UNet}
 
 
-def initialise(model: str, seed: int) -> tuple[nnx.GraphDef[_Model], nnx.State]:
+STARTS = ("half", "prior")
+
+
+def start_of(initial_bias: str, fraction: float) -> float:
+    """Say at which probability a model's output starts.
+
+    Args:
+        initial_bias: "half", or "prior": where BCE's background and foreground weigh the same (C5).
+        fraction: π.
+
+    Returns:
+        The probability.
+    """
+    return {"half": 0.5, "prior": fraction}[initial_bias]
+
+
+def initialise(
+    model: str, seed: int, *, start: float = 0.5
+) -> tuple[nnx.GraphDef[_Model], nnx.State]:
     """Make a model's structure and its initial parameters.
 
     Args:
         model: a name in `MODELS`.
         seed: of the initial parameters.
+        start: the probability that the output's bias stands for.
 
     Returns:
         The graph definition (hashable, static) and the parameters.
     """
-    graph, parameters = nnx.split(MODELS[model](generator=np.random.default_rng(seed)))
+    made = MODELS[model](generator=np.random.default_rng(seed))
+    if start != 0.5:
+        bias = made.output_bias
+        bias[...] = jnp.full_like(bias[...], math.log(start / (1 - start)))
+    graph, parameters = nnx.split(made)
     return graph, parameters

@@ -96,7 +96,7 @@ def test_jaccard_is_the_negative_control(batch):
 
 def test_arms_are_finite_without_foreground():
     z, y = jnp.zeros((2, 8, 8)), jnp.zeros((2, 8, 8), bool)
-    values = jax.jit(lambda z: jnp.stack([arm(arm_sums(z, y)) for arm in LOSSES.values()]))
+    values = jax.jit(lambda z: jnp.stack([parse_arm(n)(arm_sums(z, y)) for n in LOSSES]))
     assert np.isfinite(values(z)).all()
     gradients = jax.jit(jax.jacrev(values))(z)
     for name, gradient in zip(LOSSES, gradients, strict=True):

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.data import splits
 from experiments.masks import calibrated_noise, gaussian_blur, make_images
-from experiments.study import splits
 from tests.experiments.conftest import TINY
 
 

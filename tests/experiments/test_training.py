@@ -7,7 +7,8 @@ import pytest
 
 import dice_jax as dj
 from experiments.arms import arm_sums, parse_arm
-from experiments.study import batch_order, splits
+from experiments.data import splits
+from experiments.study import batch_order
 from experiments.training import Task, diagnose, schedule, train
 from tests.experiments.conftest import TINY
 
