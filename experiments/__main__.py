@@ -36,7 +36,8 @@ def compare(
         out: the study's directory (default: runs/ and the preset's name).
         losses: bce, balanced_bce, focal, dice, squared_dice, jaccard, tversky, focal_tversky,
             generalized_dice, log_dice, log_cosh_dice, and sums such as dice+bce.
-        model: bias, linear or unet.
+        model: bias, linear or unet (default: quick runs the unet alone, other presets all three;
+            every option then changes all of them).
         fractions: shares of foreground pixels, between 0 and 1.
         seeds: how many; arms are paired by seed.
         steps: optimiser steps of a run.
@@ -50,10 +51,10 @@ def compare(
         test_images: images to report on.
     """
     from experiments.api import run
-    from experiments.config import resolve
+    from experiments.plan import tiers
     from experiments.progress import for_this_terminal
 
-    config = resolve(
+    asked = tiers(
         preset,
         model,
         losses=losses,
@@ -69,7 +70,7 @@ def compare(
         test_images=test_images,
     )
     directory = Path("runs") / preset if out is None else out
-    trained = run(config, directory, for_this_terminal())
+    trained = run(asked, directory, for_this_terminal())
     words = f"{trained} runs trained" if trained else "everything was there: no training"
     print(f"{words}; the report is {directory / 'report.html'}")
 

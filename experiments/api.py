@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.config import StudyConfig, resolve
+from experiments.config import StudyConfig
+from experiments.directory import load_config, load_runs
+from experiments.plan import tiers
 from experiments.progress import Progress, for_this_terminal
 from experiments.report import draw, write_report
-from experiments.study import load_config, load_runs, run_study
+from experiments.study import run_study
 from experiments.summary import runs_table, summary_table
 
 __all__ = ["compare", "figures", "run", "summary"]
 
 
-def run(config: StudyConfig, out: Path, progress: Progress) -> int:
+def run(tiers: Sequence[StudyConfig], out: Path, progress: Progress) -> int:
     """Train what is missing of a study and write its report.
 
     Args:
-        config: the study.
+        tiers: the study, one `StudyConfig` per model.
         out: its directory.
         progress: is told of every step and run.
 
     Returns:
         How many runs were trained.
     """
-    trained = run_study(config, out, progress)
+    trained = run_study(tiers, out, progress)
     write_report(out)
     return trained
 
@@ -52,7 +54,7 @@ def compare(
         out: the study's directory.
         preset: a name in `config.PRESETS`.
         losses: the arms, e.g. ``["bce", "dice", "dice+bce"]``.
-        model: bias, linear or unet.
+        model: bias, linear or unet; ``None``: those that the preset runs.
         fractions: foreground fractions.
         progress: where to tell how far it is; ``None``: a bar or lines.
         **settings: further fields of `config.StudyConfig`: ``seeds``, ``steps``, ``image_size``…
@@ -63,14 +65,14 @@ def compare(
     Raises:
         ConfigError: if the study cannot be run, or ``out`` holds another one.
     """
-    config = resolve(
+    asked = tiers(
         preset,
         model,
         losses=None if losses is None else tuple(losses),
         fractions=None if fractions is None else tuple(fractions),
         **settings,
     )
-    run(config, Path(out), for_this_terminal() if progress is None else progress)
+    run(asked, Path(out), for_this_terminal() if progress is None else progress)
     return summary(out)
 
 

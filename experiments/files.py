@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["write_json", "write_whole"]
+__all__ = ["remove_unfinished", "write_json", "write_whole"]
+
+_UNFINISHED = ".part"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -24,7 +26,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -36,6 +38,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what processes that were killed in the middle of a write left behind.
+
+    Args:
+        directory: and all below it; nobody else may be writing there.
+    """
+    for path in directory.rglob(f".*{_UNFINISHED}"):
+        path.unlink()
 
 
 def _plain(value: Any) -> Any:

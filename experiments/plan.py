@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
-from experiments.config import StudyConfig
+from experiments.config import StudyConfig, resolve
+from experiments.models import MODELS
 
 __all__ = [
     "Rates",
@@ -14,9 +16,34 @@ __all__ = [
     "best_runs",
     "chosen_rates",
     "plan",
+    "tiers",
     "tuning_extension",
     "tuning_plan",
 ]
+
+
+# Presets that do not run every model unless one is named.
+_MODELS_OF_PRESET = {"quick": ("unet",)}
+
+
+def tiers(
+    preset: str = "quick", model: str | None = None, **changes: Any
+) -> tuple[StudyConfig, ...]:
+    """Take a preset's models and change what was asked for, in each of them.
+
+    Args:
+        preset: a name in `config.PRESETS`.
+        model: bias, linear or unet; ``None``: those that the preset runs.
+        **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
+
+    Returns:
+        One `StudyConfig` per model, the cheapest first.
+
+    Raises:
+        ConfigError: if a name is unknown or the result cannot be run.
+    """
+    models = _MODELS_OF_PRESET.get(preset, tuple(MODELS)) if model is None else (model,)
+    return tuple(resolve(preset, name, **changes) for name in models)
 
 
 @dataclasses.dataclass(frozen=True)

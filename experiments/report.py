@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.config import ConfigError, StudyConfig
+from experiments.directory import load_config, load_runs, load_tuning
 from experiments.files import write_whole
 from experiments.findings import findings, limits, theory_checks, written
 from experiments.models import MODELS
 from experiments.plots import label, percent
 from experiments.progress import duration
-from experiments.study import load_config, load_runs, load_tuning
 from experiments.summary import Interval, cell_of, mean_interval, runs_table, summary_table
 
 __all__ = ["draw", "write_report"]

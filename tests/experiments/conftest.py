@@ -26,6 +26,6 @@ TINY = StudyConfig(
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study") / "tiny"
-    trained = run(TINY, out, Silent())
+    trained = run((TINY,), out, Silent())
     assert trained == 2 * 2 * (2 + 2)
     return out

@@ -10,9 +10,9 @@ import pytest
 
 from experiments.api import figures, summary
 from experiments.config import StudyConfig
+from experiments.directory import load_runs
 from experiments.findings import best_constant, findings, limits, theory_checks
 from experiments.report import write_report
-from experiments.study import load_runs
 from experiments.summary import runs_table
 from tests.experiments.conftest import TINY
 

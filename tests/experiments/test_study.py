@@ -15,10 +15,12 @@ import pytest
 
 from experiments.api import run
 from experiments.config import ConfigError
+from experiments.directory import load_runs
 from experiments.files import write_whole
 from experiments.plan import plan, tuning_plan
 from experiments.progress import Silent
-from experiments.study import _logged, _status, batch_order, load_runs, run_study
+from experiments.results import logged, status_of
+from experiments.study import batch_order, run_study
 from tests.experiments.conftest import TINY
 
 CONTRACT_METRICS = {
@@ -122,7 +124,7 @@ def test_order_is_epochs_of_all_images_and_differs_between_seeds():
 def test_finished_directory_does_no_training(finished):
     before = _snapshot(finished)
     counting = _Counting()
-    assert run_study(TINY, finished, counting) == 0
+    assert run_study((TINY,), finished, counting) == 0
     assert counting.steps == 0
     assert counting.runs == []
     after = _snapshot(finished)
@@ -141,7 +143,7 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
     gone.unlink()
     (out / "runs" / f".{gone.name}.torn").write_text('{"loss": "bce", "met')
     counting = _Counting()
-    assert run(TINY, out, counting) == 1
+    assert run((TINY,), out, counting) == 1
     assert counting.runs == [plan(TINY)[3].name]
     now = json.loads(gone.read_text())
     assert was.pop("seconds") > 0
@@ -165,7 +167,7 @@ class Killed(Silent):
     def finished(self, spec, result):
         self.left -= 1
 
-run_study(TINY, Path(sys.argv[1]), Killed())
+run_study((TINY,), Path(sys.argv[1]), Killed())
 """
 
 
@@ -183,7 +185,7 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
     kept = _results(out)
     assert len(kept) == done
     counting = _Counting()
-    assert run_study(TINY, out, counting) == len(plan(TINY)) - 3
+    assert run_study((TINY,), out, counting) == len(plan(TINY)) - 3
     assert not {f"{name}.json" for name in counting.runs} & set(kept)
     assert _results(out) == _results(finished)
 
@@ -194,14 +196,14 @@ def test_changed_configuration_is_refused_and_nothing_is_overwritten(finished):
     before = _snapshot(finished)
     changed = dataclasses.replace(TINY, steps=9)
     with pytest.raises(ConfigError, match=r"different study \(steps: 8, now 9\)"):
-        run_study(changed, finished, Silent())
+        run_study((changed,), finished, Silent())
     assert _snapshot(finished) == before
 
 
 def test_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "summary.csv").write_text("mine")
     with pytest.raises(ConfigError, match=r"summary\.csv but no config\.json"):
-        run_study(TINY, tmp_path, Silent())
+        run_study((TINY,), tmp_path, Silent())
     assert (tmp_path / "summary.csv").read_text() == "mine"
 
 
@@ -210,7 +212,7 @@ def test_two_processes_on_one_directory_are_told_apart(finished):
         filelock.FileLock(finished / ".lock"),
         pytest.raises(ConfigError, match="another process"),
     ):
-        run_study(TINY, finished, Silent())
+        run_study((TINY,), finished, Silent())
 
 
 def test_a_torn_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -230,10 +232,10 @@ def test_a_torn_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_status_goes_by_average_precision_never_by_dice():
     ranked = {"foreground_fraction_test": 0.01, "average_precision": 0.9, "dice": 0.0}
     blind = {"foreground_fraction_test": 0.3, "average_precision": 0.31, "dice": 0.46}
-    assert _status("unet", False, ranked) == "finished"
-    assert _status("unet", False, blind) == "collapsed"
-    assert _status("bias", False, blind) == "finished"
-    assert _status("unet", True, ranked) == "diverged"
+    assert status_of("unet", False, ranked) == "finished"
+    assert status_of("unet", False, blind) == "collapsed"
+    assert status_of("bias", False, blind) == "finished"
+    assert status_of("unet", True, ranked) == "diverged"
 
 
 def test_a_diverged_run_is_a_result(tmp_path):
@@ -242,21 +244,21 @@ def test_a_diverged_run_is_a_result(tmp_path):
     config = dataclasses.replace(
         TINY, losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
     )
-    assert run(config, tmp_path / "out", Silent()) == 1
+    assert run((config,), tmp_path / "out", Silent()) == 1
     (result,) = load_runs(tmp_path / "out")
     assert result["status"] == "diverged"
     assert result["metrics"]["dice"] is None
     assert "diverged" in (tmp_path / "out" / "report.html").read_text()
-    assert run(config, tmp_path / "out", Silent()) == 0
+    assert run((config,), tmp_path / "out", Silent()) == 0
 
 
 def test_logged_steps_hold_the_first_and_the_last():
     history = {"loss": np.arange(100.0)}
-    logged = _logged(history, 10)
-    assert len(logged) == 10
-    assert [entry["step"] for entry in logged] == [entry["loss"] for entry in logged]
-    assert (logged[0]["step"], logged[-1]["step"]) == (0, 99)
-    assert len(_logged(history, 500)) == 100
+    kept = logged(history, 10)
+    assert len(kept) == 10
+    assert [entry["step"] for entry in kept] == [entry["loss"] for entry in kept]
+    assert (kept[0]["step"], kept[-1]["step"]) == (0, 99)
+    assert len(logged(history, 500)) == 100
 
 
 def test_progress_lines_tell_the_time_left(capsys):
