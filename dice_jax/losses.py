@@ -46,7 +46,7 @@ def dice_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0 and where no pixel was counted.
@@ -82,7 +82,7 @@ def squared_dice_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
@@ -116,7 +116,7 @@ def jaccard_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
@@ -157,7 +157,7 @@ def tversky_loss(
         alpha: α ≥ 0, on false positives.
         beta: β ≥ 0, on false negatives.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
@@ -194,7 +194,7 @@ def generalized_dice_loss(
     Args:
         sums: with the classes on the last axis.
         smooth: s, in pixels of the rarest class, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums`` without its last axis, in [0, 1]; 0 at 0/0.
@@ -237,7 +237,7 @@ def focal_tversky_loss(
         beta: β ≥ 0, on false negatives.
         gamma: γ > 0, the exponent.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
@@ -280,7 +280,7 @@ def log_dice_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 100]; 0 at 0/0.
@@ -325,7 +325,7 @@ def exponential_logarithmic_dice_loss(
         sums: of the region's pixels.
         gamma: γ > 0, the exponent.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 100^γ]; 0 at 0/0.
@@ -360,7 +360,7 @@ def log_cosh_dice_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, log cosh 1]; 0 at 0/0.
@@ -411,6 +411,9 @@ def cross_entropy_loss(sums: RegionSums, *, weights: ArrayLike | None = None) ->
         >>> sums = dj.softmax_region_sums(jnp.zeros((5, 4)), jnp.array([0, 1, 2, 3, 3]))
         >>> print(dj.cross_entropy_loss(sums).round(4))    # log 4
         1.3863
+
+    References:
+        Good, Rational decisions (1952), the logarithmic score.
     """
     if not sums.shape:
         raise ValueError(
@@ -460,6 +463,9 @@ def binary_cross_entropy_loss(sums: RegionSums) -> jax.Array:
         >>> sums = dj.sigmoid_region_sums(jnp.zeros(5), jnp.array([0, 1, 0, 1, 1]))
         >>> print(dj.binary_cross_entropy_loss(sums).round(4))    # log 2
         0.6931
+
+    References:
+        Good, Rational decisions (1952), the logarithmic score.
     """
     return _binary_cross_entropy_loss(sums)
 

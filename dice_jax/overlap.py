@@ -70,7 +70,7 @@ def dice_index(
     Args:
         sums: of probabilities (soft Dice) or of a hard mask (the metric).
         smooth: s, in pixels, added above and below. 0 for a measurement.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]. 1 at 0/0 (nothing there, nothing claimed) and
@@ -114,7 +114,7 @@ def squared_dice_index(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
@@ -155,7 +155,7 @@ def jaccard_index(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
@@ -205,7 +205,7 @@ def tversky_index(
         alpha: α ≥ 0, on false positives.
         beta: β ≥ 0, on false negatives.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
@@ -258,7 +258,7 @@ def generalized_dice_index(
     Args:
         sums: with the classes on the last axis.
         smooth: s, in pixels of the rarest class, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums`` without its last axis, in [0, 1]; 1 at 0/0.

@@ -25,7 +25,7 @@ def dice_semimetric_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0 and where no pixel was counted.
@@ -62,7 +62,7 @@ def jaccard_metric_loss(
     Args:
         sums: of the region's pixels.
         smooth: s, in pixels, added above and below.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0 and where no pixel was counted.

@@ -30,6 +30,14 @@ class GradientBalance:
             one; 0 where there is no foreground, infinite where only the foreground has a gradient.
         foreground_count: T = Σ y. 0 says that there is no foreground.
         background_count: N − T = Σ (1 − y).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> gradient, targets = jnp.array([-3.0, 1.0, 2.0]), jnp.array([1, 0, 0])
+        >>> balance = dj.analysis.gradient_balance(gradient, targets)
+        >>> print(balance.foreground_mass, balance.background_mass, balance.foreground_share)
+        3.0 3.0 0.5
     """
 
     foreground_mass: jax.Array
@@ -148,7 +156,7 @@ def gradient_ratio(
     Args:
         sums: of the region's probabilities and targets.
         smooth: s, in pixels, as in `dice_loss`.
-        smooth_denominator: if given, the s of the denominator.
+        smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
         An array of the shape of ``sums``; infinite at D = 0, where false positives cost nothing.

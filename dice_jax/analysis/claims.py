@@ -36,6 +36,12 @@ class ClaimResult:
         seconds: how long it took.
         title: a few words.
         checks: every comparison that was made, with its error and tolerance.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> (result,) = dj.analysis.verify_claims(only=["C8"], trials=8)
+        >>> print(result.id, result.title, result.counterexample)
+        C8 At a perfect prediction None
     """
 
     id: str
@@ -123,6 +129,9 @@ def verify_claims(
         >>> (result,) = dj.analysis.verify_claims(only=["C8"], trials=8)
         >>> print(result.id, result.verified, result.worst_error < 1e-9)
         C8 True True
+
+    References:
+        The theory page, which is made from the statements that this verifies.
     """
     if isinstance(trials, bool) or not isinstance(trials, int):
         raise TypeError(f"trials must be an integer, got {trials!r}")

@@ -83,6 +83,9 @@ def dice_gradient_values(
         >>> foreground, background = dj.analysis.dice_gradient_values(sums)
         >>> print(foreground, background)
         -0.3125 0.1875
+
+    References:
+        C1 and C4 of the theory page; Eelbode et al. (2020).
     """
     index = dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
     below = jnp.asarray(smooth if smooth_denominator is None else smooth_denominator, sums.dtype)
@@ -117,6 +120,9 @@ def squared_dice_gradient_values(
         >>> a, b, _ = dj.analysis.squared_dice_gradient_values(dj.region_sums(p, y), smooth=0.0)
         >>> print((a * y + b * p).round(4))
         [-0.0988  0.3951]
+
+    References:
+        C10 of the theory page; Milletari et al. (2016), https://arxiv.org/abs/1606.04797.
     """
     index = squared_dice_index(sums, smooth=smooth)
     size = sums.prediction_squared + sums.target_squared + jnp.asarray(smooth, sums.dtype)
@@ -142,6 +148,9 @@ def squared_dice_gradient_ratio(
         >>> import dice_jax as dj
         >>> print(dj.analysis.squared_dice_gradient_ratio(0.8, 0.75, 0.5))    # two sure pixels
         1.0
+
+    References:
+        C10 of the theory page; Milletari et al. (2016), https://arxiv.org/abs/1606.04797.
     """
     index, foreground, background = (
         _floating(name, x)
@@ -182,6 +191,9 @@ def tversky_gradient_values(
         >>> sums = dj.region_sums(jnp.array([0.5, 0.5]), jnp.array([1, 0]))
         >>> print(*dj.analysis.tversky_gradient_values(sums, alpha=0.5, beta=0.5, smooth=0.0))
         -0.75 0.25
+
+    References:
+        C18 of the theory page; Salehi et al. (2017), https://arxiv.org/abs/1706.05721.
     """
     index = tversky_index(sums, alpha=alpha, beta=beta, smooth=smooth)
     alpha, beta, smooth = (jnp.asarray(x, sums.dtype) for x in (alpha, beta, smooth))
@@ -210,6 +222,9 @@ def dice_mass_ratio(
         >>> import dice_jax as dj
         >>> print(dj.analysis.dice_mass_ratio(0.5, 0.5, 0.5))
         3.0
+
+    References:
+        C5 of the theory page; Kervadec & de Bruijne (2023).
     """
     foreground_mean = _floating("foreground_mean", foreground_mean)
     return (_odds(fraction) + _floating("background_mean", background_mean)) / foreground_mean
@@ -231,6 +246,9 @@ def squared_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.A
         >>> import dice_jax as dj
         >>> print(dj.analysis.squared_dice_mass_ratio(0.0, 0.5))
         0.5
+
+    References:
+        C5 of the theory page.
     """
     f, q = _floating("fraction", fraction), _floating("prediction", prediction)
     return (q * q + f - 2 * f * q * q) / (2 * q * q * (1 - f))
@@ -252,6 +270,9 @@ def cross_entropy_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.
         >>> import dice_jax as dj
         >>> print(dj.analysis.cross_entropy_mass_ratio(0.25, 0.25))
         1.0
+
+    References:
+        C5 of the theory page.
     """
     q = _floating("prediction", prediction)
     return _odds(fraction) * (1 - q) / q
@@ -279,6 +300,9 @@ def late_phase_factors(sums: RegionSums) -> tuple[jax.Array, jax.Array]:
         >>> sums = dj.region_sums(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([1, 0, 0, 0]))
         >>> print(*dj.analysis.late_phase_factors(sums))    # perfect: 1 / (2 * 0.25) both
         2.0 2.0
+
+    References:
+        C12 of the theory page; Eelbode et al. (2020).
     """
     foreground, background = dice_gradient_values(sums, smooth=0.0)
     return -foreground * sums.count, background * sums.count
@@ -305,6 +329,9 @@ def dice_foreground_mass(sums: RegionSums) -> jax.Array:
         >>> mask = jnp.array([1, 1, 0])
         >>> print(dj.analysis.dice_foreground_mass(dj.region_sums(mask == 1, mask)))
         0.5
+
+    References:
+        C21 of the theory page.
     """
     return -dice_gradient_values(sums, smooth=0.0)[0] * sums.target
 
@@ -336,6 +363,9 @@ def dice_hessian(sums: RegionSums, targets: ArrayLike, *, smooth: ArrayLike = 1.
         >>> print(dj.analysis.dice_hessian(sums, y, smooth=0.0))
         [[ 0.75  0.25]
          [ 0.25 -0.25]]
+
+    References:
+        C13 of the theory page.
     """
     if not isinstance(sums, RegionSums):
         raise TypeError(
@@ -380,6 +410,9 @@ def dice_curvatures(sums: RegionSums, *, smooth: ArrayLike = 1.0) -> tuple[jax.A
         >>> low, high = dj.analysis.dice_curvatures(sums, smooth=0.0)
         >>> print(f"{low:.4f} {high:.4f}")
         -0.3090 0.8090
+
+    References:
+        C13 of the theory page.
     """
     if not isinstance(sums, RegionSums):
         raise TypeError(f"dice_curvatures takes RegionSums, got {checks.describe(sums)}")
@@ -409,6 +442,9 @@ def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike)
         >>> import dice_jax as dj
         >>> print(f"{dj.analysis.dice_escape_time(-10.0, 100.0, 0.0):.3g}")
         1.1e+06
+
+    References:
+        C11 of the theory page.
     """
     size = _floating("target", target) + _floating("background", background)
     return size / 2 * jnp.exp(-_floating("start", start))
@@ -430,6 +466,9 @@ def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(f"{dj.analysis.cross_entropy_escape_time(-10.0, 1e4):.3g}")
         1.1e+05
+
+    References:
+        C11 of the theory page.
     """
     start = _floating("start", start)
     return _floating("count", count) * (1 - start - jnp.exp(start))
@@ -450,6 +489,9 @@ def escape_crossing(fraction: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(f"{dj.analysis.escape_crossing(0.01):.2f}")
         7.28
+
+    References:
+        C11 of the theory page.
     """
     level = jnp.log(2 / _floating("fraction", fraction))
     x = level + 2
@@ -475,6 +517,9 @@ def empty_mask_dice(prediction: ArrayLike, smooth: ArrayLike) -> tuple[jax.Array
         >>> import dice_jax as dj
         >>> print(*dj.analysis.empty_mask_dice(1.0, 1.0))
         0.5 0.25
+
+    References:
+        C16 of the theory page; Tilborghs et al. (2022).
     """
     p, s = _floating("prediction", prediction), _floating("smooth", smooth)
     return p / (p + s), s / (p + s) / (p + s)
@@ -498,6 +543,10 @@ def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike)
         >>> import dice_jax as dj
         >>> print(f"{dj.analysis.break_even_odds(100.0, 0.01, 1.0):.3f}")
         12.940
+
+    References:
+        C16 of the theory page; Tilborghs et al., The Dice loss in the context of missing or empty
+        labels (2022).
     """
     v, q, s = (
         _floating(name, x)
@@ -524,6 +573,9 @@ def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(dj.analysis.power_factor(0.25, 0.5))
         1.0
+
+    References:
+        C19 of the theory page; Abraham & Khan (2018), https://arxiv.org/abs/1810.07842.
     """
     loss, gamma = _floating("loss", loss), _floating("gamma", gamma)
     return gamma * loss ** (gamma - 1)
@@ -542,6 +594,9 @@ def log_cosh_factor(loss: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(f"{dj.analysis.log_cosh_factor(0.5):.4f}")
         0.4621
+
+    References:
+        C19 of the theory page; Jadon (2020), https://arxiv.org/abs/2006.14822.
     """
     return jnp.tanh(_floating("loss", loss))
 
@@ -561,5 +616,8 @@ def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(dj.analysis.self_adjusting_peak(1.0))
         0.5
+
+    References:
+        C20 of the theory page; Li et al., Dice loss for data-imbalanced NLP tasks (2020).
     """
     return 1 / (1 + _floating("alpha", alpha))

@@ -38,6 +38,14 @@ class GradientComparison:
         cosine: a·b/(‖a‖‖b‖); 0 where one of them vanishes.
         relative_scale: ‖a‖/‖b‖, the λ for which a and λ·b are equally long; infinite where only b
             vanishes, 0 where a does.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> one, other = jnp.array([1.0, 0.0]), jnp.array([0.0, 2.0])
+        >>> comparison = dj.analysis.compare_gradients(one, other)
+        >>> print(comparison.cosine, comparison.relative_scale)
+        0.0 0.5
     """
 
     first_norm: jax.Array
@@ -65,6 +73,9 @@ def compare_gradients(first: Any, second: Any) -> GradientComparison:
         >>> result = dj.analysis.compare_gradients(jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0]))
         >>> print(result.first_norm, result.cosine, result.relative_scale)
         5.0 0.8 2.5
+
+    References:
+        C3 and C12 of the theory page, which it was made to check.
     """
     shapes = [jax.tree.map(jnp.shape, g) for g in (first, second)]
     if shapes[0] != shapes[1]:
@@ -128,8 +139,8 @@ def compare_losses(
     Args:
         first: takes what ``sums`` gives, e.g. `dice_loss`; several regions are summed.
         second: the same.
-        logits: what ``sums`` takes.
-        targets: what ``sums`` takes beside them.
+        logits: [...] or [..., C], what ``sums`` takes.
+        targets: [...], what ``sums`` takes beside them.
         sums: `sigmoid_region_sums`, `softmax_region_sums`, a ``functools.partial`` of them, or
             `region_sums` with probabilities in place of logits.
 
@@ -148,6 +159,9 @@ def compare_losses(
         >>> result = dj.analysis.compare_losses(dj.dice_loss, half, z, y)
         >>> print(f"{result.cosine:.6f}")    # one direction: only the step differs
         1.000000
+
+    References:
+        C3 of the theory page; Eelbode et al. (2020).
     """
     logits, targets = _floating("logits", logits), checks.as_array("targets", targets)
     return _compare_losses(logits, targets, first=first, second=second, sums=sums)
@@ -184,7 +198,7 @@ def compare_at_parameters(
         parameters: a pytree of floating arrays.
         predict: takes the parameters and gives the logits of one batch: with Flax NNX,
             ``lambda p: nnx.merge(graph, p)(images)``. Compiled once per object.
-        targets: what ``sums`` takes beside the logits.
+        targets: [...], what ``sums`` takes beside the logits.
         sums: as in `compare_losses`.
 
     Returns:
@@ -203,6 +217,9 @@ def compare_at_parameters(
         ... )
         >>> print(f"{result.cosine:.5f}")
         1.00000
+
+    References:
+        C3 of the theory page; Eelbode et al. (2020).
     """
     targets = checks.as_array("targets", targets)
     return _compare_at_parameters(
@@ -242,8 +259,8 @@ def suggest_weight(
     Args:
         first: takes what ``sums`` gives, e.g. `dice_loss`.
         second: the same, e.g. `binary_cross_entropy_loss`.
-        logits: what ``sums`` takes; not read where ``predict`` is given.
-        targets: what ``sums`` takes beside them.
+        logits: [...] or [..., C], what ``sums`` takes; not read where ``predict`` is given.
+        targets: [...], what ``sums`` takes beside them.
         sums: as in `compare_losses`.
         parameters: a network's parameters, to balance there.
         predict: takes the parameters and gives the logits; see `compare_at_parameters`.
@@ -264,6 +281,9 @@ def suggest_weight(
         >>> weight = dj.analysis.suggest_weight(dj.dice_loss, dj.binary_cross_entropy_loss, z, y)
         >>> print(f"{weight:.3f}")
         0.195
+
+    References:
+        C12 of the theory page: the scale that it measures tends to p_t/(2π).
     """
     if (parameters is None) != (predict is None):
         raise ValueError("parameters and predict belong together: give both or neither")
@@ -288,7 +308,7 @@ def weight_trajectory(
         first: takes what ``sums`` gives, e.g. `dice_loss`.
         second: the same.
         logits: [steps, ...], the logits of one batch at successive moments of training.
-        targets: the targets of that batch.
+        targets: [...], the targets of that batch.
         sums: as in `compare_losses`.
 
     Returns:
@@ -308,6 +328,9 @@ def weight_trajectory(
         ... )
         >>> print(weights.shape, bool(weights[-1] > 10 * weights[0]))
         (3,) True
+
+    References:
+        C12 of the theory page.
     """
     logits, targets = _floating("logits", logits), checks.as_array("targets", targets)
     if logits.ndim == 0:

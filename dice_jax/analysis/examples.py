@@ -42,6 +42,12 @@ class WorkedExample:
         background_gradient: g₋, or ``None`` without background.
         ratio: \|g₊\|/\|g₋\| = 2/D − 1; ``None`` where one of them is missing or g₋ is 0.
         chain_holds: whether Σyŷ < Σy < Σŷ, as the article has it.
+
+    Example:
+        >>> from dice_jax.analysis import worked_example
+        >>> example = worked_example([[1, 0]], [[1.0, 0.5]], smooth=0.0)
+        >>> print(example.gradient.round(2), example.findings[0])
+        [[-0.48  0.32]] The article's chain Σyŷ < Σy < Σŷ fails here: 1 = 1 < 1.5.
     """
 
     title: str
@@ -129,6 +135,9 @@ def worked_example(
         1.75 2.0 2.5
         >>> print(f"{example.ratio:.4f}", example.chain_holds)
         1.5714 True
+
+    References:
+        C1 and C2 of the theory page, and the article that they answer.
     """
     y, p = as_mask(target, "target"), as_probabilities(prediction)
     if y.shape != p.shape:
@@ -219,5 +228,8 @@ def untrained_prediction(target: Any) -> Array:
         >>> from dice_jax.analysis import untrained_prediction
         >>> print(untrained_prediction([[0, 1]]))
         [[0.5 0.5]]
+
+    References:
+        C2 of the theory page: the chain holds where the model over-segments.
     """
     return np.full(as_mask(target).shape, 0.5)

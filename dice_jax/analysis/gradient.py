@@ -32,7 +32,7 @@ def pixel_gradient(
     Args:
         loss: takes what ``sums`` gives and returns one number per region, e.g. `dice_loss`.
         predictions: [...], floating: probabilities or logits, whichever ``sums`` takes.
-        targets: what ``sums`` takes beside them.
+        targets: [...], what ``sums`` takes beside them.
         sums: `region_sums` for the gradient in probability space; `sigmoid_region_sums` or
             `softmax_region_sums` with logits for the one in logit space; a ``functools.partial``
             of these for ``axis`` and ``where``. Both functions are compiled once per object: make
@@ -96,9 +96,9 @@ def dice_pixel_gradient(
         sums: of the region's probabilities and targets; a few numbers are all that is needed.
         targets: [...], boolean, integer 0/1 or floating in [0, 1].
         smooth: s, in pixels, as in `dice_loss`.
-        smooth_denominator: s', if it differs.
+        smooth_denominator: s', in pixels, if it differs.
         axis: the axes of the targets that the sums were pooled over; ``None``: all.
-        where: the mask or weight that the sums were made with: it multiplies the gradient.
+        where: [...], the mask or weight that the sums were made with: it multiplies the gradient.
 
     Returns:
         The gradient with respect to the probabilities, of the targets' shape, in the sums' type.

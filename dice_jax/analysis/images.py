@@ -144,6 +144,16 @@ def read_mask(path: str | Path) -> Array:
 
     Raises:
         ValueError: if the file is not there, is not an image, or is no mask.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from dice_jax.analysis import read_mask
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "mask.npy")
+        ...     np.save(path, np.array([[0, 255]], np.uint8))
+        ...     print(read_mask(path))
+        [[False  True]]
     """
     return as_mask(_read(Path(path)), f"{path}: mask")
 
@@ -159,5 +169,15 @@ def read_prediction(path: str | Path) -> Array:
 
     Raises:
         ValueError: if the file is not there, is not an image, or holds no probabilities.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from dice_jax.analysis import read_prediction
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "prediction.npy")
+        ...     np.save(path, np.array([[0, 51]], np.uint8))
+        ...     print(read_prediction(path))
+        [[0.  0.2]]
     """
     return as_probabilities(_read(Path(path)), f"{path}: prediction")

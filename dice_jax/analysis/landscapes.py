@@ -41,6 +41,12 @@ class Landscape:
         background_gradient: ∂L/∂p̄₋, [n, n].
         foreground_flow: the velocity of the foreground's logits under gradient descent, [n, n].
         background_flow: that of the background's.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> picture = dj.analysis.landscape(dj.dice_loss, fraction=0.1, points=3)
+        >>> print(picture.loss.shape, picture.foreground)
+        (3, 3) [0.16666667 0.5        0.8333333 ]
     """
 
     foreground: jax.Array
@@ -86,6 +92,9 @@ def landscape(
         >>> picture = dj.analysis.landscape(dj.dice_loss, fraction=0.01, points=5)
         >>> print(picture.loss.shape, bool((picture.foreground_flow > 0).all()))
         (5, 5) True
+
+    References:
+        C5 and C13 of the theory page.
     """
     if not callable(loss):
         raise TypeError(f"loss must be a function of RegionSums, got {checks.describe(loss)}")
@@ -137,6 +146,13 @@ class SizeCurve:
         loss: [n].
         foreground_mass: M₊, the foreground's gradient mass in probability space, [n].
         background_mass: M₋, [n].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> curve = dj.analysis.size_curve(dj.dice_loss, jnp.array([10.0, 1000.0]))
+        >>> print(curve.size, bool(curve.loss[0] > curve.loss[1]))
+        [  10. 1000.] True
     """
 
     size: jax.Array
@@ -174,6 +190,9 @@ def size_curve(
         >>> curve = dj.analysis.size_curve(dj.dice_loss, jnp.array([10.0, 1000.0]))
         >>> print(bool(curve.foreground_mass[0] < 0.05 * curve.foreground_mass[1]))
         True
+
+    References:
+        C21 of the theory page.
     """
     sizes = checks.as_array("sizes", sizes)
     if sizes.ndim != 1:
@@ -203,6 +222,14 @@ class SmoothingCurve:
         foreground_gradient: g₊, [n].
         background_gradient: g₋, [n].
         ratio: −g₊/g₋: \|g₊\|/\|g₋\| while the signs are right, [n].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> smooths = jnp.array([0.0, 1e6])
+        >>> curve = dj.analysis.smoothing_curve(dj.dice_loss, smooths, target=20.0, count=1000.0)
+        >>> print(curve.smooth.shape, bool(curve.ratio[1] < curve.ratio[0]))
+        (2,) True
     """
 
     smooth: jax.Array
@@ -244,6 +271,9 @@ def smoothing_curve(
         ... )
         >>> print([f"{ratio:.2f}" for ratio in curve.ratio])    # towards 1
         ['51.00', '48.62', '1.00']
+
+    References:
+        C4 of the theory page; Tilborghs et al. (2022).
     """
     smooths = checks.as_array("smooths", smooths)
     if smooths.ndim != 1:
@@ -286,7 +316,7 @@ def hessian_vector_product(
     Args:
         loss: takes what ``sums`` gives, e.g. `dice_loss`; compiled once per object.
         predictions: [...], floating: probabilities or logits, whichever ``sums`` takes.
-        targets: what ``sums`` takes beside them.
+        targets: [...], what ``sums`` takes beside them.
         vector: v, of the shape and type of ``predictions``.
         sums: as in `pixel_gradient`.
 
@@ -348,7 +378,7 @@ def curvature_spectrum(
     Args:
         loss: takes what ``sums`` gives; compiled once per object.
         predictions: [...], floating.
-        targets: what ``sums`` takes beside them.
+        targets: [...], what ``sums`` takes beside them.
         key: a JAX random key, for the first direction.
         rank: how many Hessian-vector products, and so how many values; at most as many as pixels.
         sums: as in `pixel_gradient`.

@@ -29,6 +29,11 @@ class Alarm(enum.IntFlag):
     the batch. ``DEAD_GRADIENT``: the prediction is wrong, and yet a loss has next to no gradient
     beside cross-entropy's. ``ALL_FOREGROUND``: everything is predicted foreground. ``UNDERFLOW``:
     most of the gradient is 0 in the logits' type and would not be in float32.
+
+    Example:
+        >>> from dice_jax.analysis import Alarm
+        >>> print(repr(Alarm(int(Alarm.EMPTY_TARGET) + int(Alarm.DEAD_GRADIENT))))
+        <Alarm.EMPTY_TARGET|DEAD_GRADIENT: 6>
     """
 
     NONE = 0
@@ -64,6 +69,14 @@ class LossReport:
         dead_errors: the fraction of confident errors on which the gradient has died.
         underflow: the fraction of pixels whose gradient is 0 in the logits' type only.
         dead: whether the whole gradient has died though the prediction is wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> targets = jnp.arange(100) < 50
+        >>> report = dj.analysis.gradient_monitor({"dice": dj.dice_loss}, jnp.zeros(100), targets)
+        >>> print(f"{report.losses['dice'].foreground_share:.2f}")    # 1.5/2: C5 at q = π = ½
+        0.75
     """
 
     value: jax.Array
@@ -90,6 +103,14 @@ class GradientReport:
         confident_errors: the fraction of pixels whose true class has less than 0.001.
         alarm: whether there is a reason for one.
         reason: the reasons, an integer to be read as `Alarm`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> targets = jnp.zeros(100, jnp.int32)
+        >>> report = dj.analysis.gradient_monitor({"dice": dj.dice_loss}, jnp.zeros(100), targets)
+        >>> print(bool(report.alarm), dj.analysis.Alarm(int(report.reason)).name)
+        True EMPTY_TARGET
     """
 
     losses: dict[str, LossReport]
@@ -147,6 +168,9 @@ def gradient_monitor(
         >>> report = dj.analysis.gradient_monitor(losses, jnp.full(1000, -20.0), targets)
         >>> print(repr(dj.analysis.Alarm(int(report.reason))))
         <Alarm.DEAD_GRADIENT: 4>
+
+    References:
+        C11, C16 and C17 of the theory page: the failures that it looks for.
     """
     if not isinstance(losses, Mapping) or not all(callable(loss) for loss in losses.values()):
         raise TypeError(

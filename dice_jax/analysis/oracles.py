@@ -32,6 +32,13 @@ class Oracle(NamedTuple):
         dice: the Dice index 2Σpμ/(Σp + Σμ) that this prediction reaches in expectation, pooled.
         optimum: what the loss's own index is there, its maximum (for cross-entropy: the entropy,
             the loss's minimum).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> oracle = dj.analysis.dice_oracle(jnp.array([1.0, 0.5]))
+        >>> print(oracle.prediction, oracle.dice == oracle.optimum)
+        [1. 1.] True
     """
 
     prediction: jax.Array
@@ -63,6 +70,9 @@ def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(dj.analysis.cross_entropy_best_constant(0.25))
         0.25
+
+    References:
+        C6 of the theory page.
     """
     return _floating("fraction", fraction)
 
@@ -80,6 +90,9 @@ def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
         >>> import dice_jax as dj
         >>> print(dj.analysis.balanced_cross_entropy_best_constant(0.25))
         0.5
+
+    References:
+        C6 of the theory page.
     """
     return jnp.full_like(_floating("fraction", fraction), 0.5)
 
@@ -113,6 +126,9 @@ def tversky_best_constant(
         0.0
         >>> print(dj.analysis.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1e-5))
         1.0
+
+    References:
+        C6 of the theory page.
     """
     f, t, a, b, s = (
         _floating(name, x)
@@ -149,6 +165,9 @@ def dice_best_constant(
         0.0
         >>> print(dj.analysis.dice_best_constant(0.01, 40.0, smooth=1e-5))
         1.0
+
+    References:
+        C6 of the theory page; Lipton et al. (2014), https://arxiv.org/abs/1402.1892.
     """
     # Dice with s is Tversky with α = β = ½ and s/2.
     half = _floating("smooth", smooth) / 2
@@ -174,6 +193,9 @@ def squared_dice_best_constant(
         >>> import dice_jax as dj
         >>> print(dj.analysis.squared_dice_best_constant(0.25, 100.0, smooth=0.0))
         0.5
+
+    References:
+        C6 of the theory page.
     """
     f, t, s = (
         _floating(name, x)
@@ -202,6 +224,9 @@ def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
         >>> import dice_jax as dj
         >>> print(dj.analysis.cross_entropy_oracle(jnp.array([0.5, 1.0])).prediction)
         [0.5 1. ]
+
+    References:
+        C15 of the theory page; Nordström et al. (2022).
     """
     return _cross_entropy_oracle(_floating("posterior", posterior))
 
@@ -310,7 +335,7 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
     start below the break-even (`break_even_odds`) slides to 0 all the same: a spurious minimum.
 
     Args:
-        presence: μ, the probability that the region is there.
+        presence: μ, the probability that the region is there, [...].
         volume: V, its pixels.
         smooth: s, in pixels, as in `dice_loss`.
 
@@ -322,6 +347,9 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
         >>> oracle = dj.analysis.empty_image_oracle(0.75, 3.0, smooth=1.0)
         >>> print(oracle.prediction, oracle.dice)
         1.0 0.8125
+
+    References:
+        C16 of the theory page; Tilborghs et al. (2022).
     """
     mu, v, s = (
         _floating(name, x)

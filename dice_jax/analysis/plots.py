@@ -93,6 +93,11 @@ def matrix(values: Any, *, ax: Axes | None = None, title: str = "", limit: float
 
     Returns:
         The axes.
+
+    Example:
+        >>> from dice_jax.analysis import plots
+        >>> print(plots.matrix([[0, 1], [1, 1]], title="label").get_title())
+        label
     """
     return _picture(values, ax, title, signed=False, limit=limit)
 
@@ -110,6 +115,11 @@ def gradient_map(
 
     Returns:
         The axes.
+
+    Example:
+        >>> from dice_jax.analysis import plots
+        >>> print(plots.gradient_map([[-0.5, 0.25]], title="pull").get_title())
+        pull  [$10^{-3}$]
     """
     return _picture(gradient, ax, title, signed=True, limit=limit)
 
@@ -123,6 +133,12 @@ def three_sums(example: WorkedExample, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> from dice_jax.analysis import article_examples, plots
+        >>> ax = plots.three_sums(article_examples()[0])
+        >>> print(len(ax.patches))
+        3
     """
     ax = _axes(ax)
     names = ("Σyŷ", "Σy", "Σŷ")
@@ -144,6 +160,11 @@ def gradient_masses(example: WorkedExample, *, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes.
+
+    Example:
+        >>> from dice_jax.analysis import article_examples, plots
+        >>> print(plots.gradient_masses(article_examples()[0]).get_title())
+        share of the gradient's mass
     """
     ax = _axes(ax)
     rows = (
@@ -181,6 +202,13 @@ def landscape(picture: Landscape, *, ax: Axes | None = None, title: str = "") ->
 
     Returns:
         The axes. Arrows show where gradient descent on the logits goes, all of one length.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> from dice_jax.analysis import plots
+        >>> picture = dj.analysis.landscape(dj.dice_loss, fraction=0.01)
+        >>> print(plots.landscape(picture).get_xlabel())
+        mean prediction on the foreground
     """
     ax = _axes(ax)
     x, y = np.asarray(picture.foreground), np.asarray(picture.background)
@@ -224,6 +252,14 @@ def size_curve(curve: SizeCurve, *, ax: Axes | None = None, title: str = "") -> 
 
     Returns:
         The axes, both logarithmic.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> from dice_jax.analysis import plots
+        >>> curve = dj.analysis.size_curve(dj.dice_loss, jnp.array([10.0, 100.0]))
+        >>> print(plots.size_curve(curve).get_ylabel())
+        gradient mass
     """
     ax = _curve_axes(ax, "object size, pixels", "gradient mass", title)
     ax.loglog(curve.size, curve.foreground_mass, color=FOREGROUND, label="foreground")
@@ -244,6 +280,14 @@ def loss_against_size(
 
     Returns:
         The axes, the size logarithmic.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> from dice_jax.analysis import plots
+        >>> curve = dj.analysis.size_curve(dj.dice_loss, jnp.array([10.0, 100.0]))
+        >>> print(plots.loss_against_size({"Dice": curve}).get_legend().get_texts()[0].get_text())
+        Dice
     """
     ax = _curve_axes(ax, "object size, pixels", "loss", title)
     for name, curve in curves.items():
@@ -262,6 +306,14 @@ def smoothing_curve(curve: SmoothingCurve, *, ax: Axes | None = None, title: str
 
     Returns:
         The axes, both logarithmic, with the ratio's floor of 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> from dice_jax.analysis import plots
+        >>> curve = dj.analysis.smoothing_curve(dj.dice_loss, jnp.array([0.1, 10.0]), target=20.0)
+        >>> print(plots.smoothing_curve(curve).get_xlabel())
+        smoothing s, pixels
     """
     ax = _curve_axes(ax, "smoothing s, pixels", "|g₊| / |g₋|", title)
     ax.loglog(curve.smooth, curve.ratio, color=FOREGROUND)
@@ -283,6 +335,11 @@ def weight_trajectory(
 
     Returns:
         The axes, the weight logarithmic.
+
+    Example:
+        >>> from dice_jax.analysis import plots
+        >>> print(plots.weight_trajectory([0.2, 2.0, 20.0]).get_yscale())
+        log
     """
     weights = np.asarray(weights)
     ax = _curve_axes(ax, "training step", "λ for equal pull", title)

@@ -22,6 +22,11 @@ class Statement:
         condition: when it holds.
         outside: where it, the article or a common belief fails; empty if there is nothing to say.
         source: where it comes from.
+
+    Example:
+        >>> from dice_jax.analysis import STATEMENTS
+        >>> print(STATEMENTS[7].id, STATEMENTS[7].title)
+        C8 At a perfect prediction
     """
 
     id: str
@@ -40,6 +45,11 @@ class Myth:
         text: the saying.
         answer: what is true.
         claims: the ids of the statements that show it.
+
+    Example:
+        >>> from dice_jax.analysis import MYTHS
+        >>> print(MYTHS[1].text, MYTHS[1].claims)
+        Dice mines hard pixels. ('C12',)
     """
 
     text: str

@@ -24,6 +24,12 @@ class InstanceCounts:
         true_positives: predicted objects that match an object.
         false_positives: predicted objects that match none.
         false_negatives: objects that no predicted one matches.
+
+    Example:
+        >>> from dice_jax.metrics import InstanceCounts
+        >>> counts = InstanceCounts(2, 1, 0) + InstanceCounts(1, 0, 1)
+        >>> print(counts.true_positives, counts.f1)
+        3 0.75
     """
 
     true_positives: int

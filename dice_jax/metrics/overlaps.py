@@ -46,6 +46,9 @@ def precision(sums: RegionSums) -> Scores:
         >>> sums = dj.region_sums(predicted, jnp.array([1, 0, 0, 1]))
         >>> print(f"{float(dj.metrics.precision(sums)):.4f}")
         0.3333
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     false_positives = sums.prediction - sums.intersection
     return of_regions(_share(sums.intersection, false_positives, _agrees(sums)), sums)
@@ -71,6 +74,9 @@ def recall(sums: RegionSums) -> Scores:
         >>> sums = dj.region_sums(predicted, jnp.array([1, 0, 0, 1]))
         >>> print(float(dj.metrics.recall(sums)))
         0.5
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     false_negatives = sums.target - sums.intersection
     return of_regions(_share(sums.intersection, false_negatives, _agrees(sums)), sums)
@@ -96,6 +102,9 @@ def specificity(sums: RegionSums) -> Scores:
         >>> sums = dj.region_sums(predicted, jnp.array([1, 0, 0, 0]))
         >>> print(f"{float(dj.metrics.specificity(sums)):.4f}")
         0.6667
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     background = sums.count - sums.target
     false_positives = sums.prediction - sums.intersection

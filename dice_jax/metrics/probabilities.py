@@ -44,6 +44,13 @@ class Calibration:
         count: [bins], Σw of the pixels in each bin.
         confidence: [bins], Σw·p.
         hits: [bins], Σw·y.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from dice_jax import metrics
+        >>> sure = metrics.calibration(jnp.array([1.0, 1.0]), jnp.array([1, 0]), bins=2)
+        >>> print((sure + sure).expected_calibration_error)
+        0.5
     """
 
     count: jax.Array
@@ -98,6 +105,10 @@ def calibration(
         >>> sums = metrics.calibration(jnp.array([0.25, 0.25, 0.75]), jnp.array([0, 1, 1]), bins=2)
         >>> print(sums.count, sums.confidence, sums.hits)
         [2. 1.] [0.5  0.75] [1. 1.]
+
+    References:
+        Guo et al., On calibration of modern neural networks (2017),
+        https://arxiv.org/abs/1706.04599, section 2.
     """
     if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)):
         raise TypeError(f"bins must be an int, got {bins!r}")
@@ -214,6 +225,9 @@ def average_precision(
         >>> p, y = jnp.array([0.9, 0.6, 0.3, 0.1]), jnp.array([1, 0, 1, 0])
         >>> print(f"{float(metrics.average_precision(p, y)):.4f}")    # (1 + 2/3) / 2
         0.8333
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
     return _average_precision(p, y, where, axes=axes)

@@ -64,6 +64,13 @@ class Scores:
     Args:
         value: one number per region; NumPy takes the scores for this array.
         present: boolean, of the same shape: whether the region had anything to find.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from dice_jax import metrics
+        >>> scores = metrics.Scores(jnp.array([0.5, 1.0]), jnp.array([True, False]))
+        >>> print(scores.mean())    # the second was not there
+        0.5
     """
 
     value: jax.Array

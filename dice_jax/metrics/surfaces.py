@@ -118,7 +118,7 @@ def surface_dice(
     Args:
         prediction: [...], boolean or integer: not 0 is foreground.
         target: the same shape.
-        tolerance: the distance, in units of ``spacing``, that still counts as no mistake.
+        tolerance: the distance, one number in units of ``spacing``, that still counts as right.
         axis: the axes that span space; the others count images. ``None``: all span space.
         spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
 
