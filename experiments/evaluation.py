@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,18 +11,23 @@ import jax
 import numpy as np
 from flax import nnx
 
+import dice_jax as dj
+
 __all__ = [
+    "SURFACE_TOLERANCE",
     "Evaluation",
     "average_precision",
     "best_threshold",
     "evaluate",
-    "expected_calibration_error",
     "predict",
 ]
 
 # As logits: 0.5 is among them, and so is any probability down to 1e-6, in steps of 0.1.
 _THRESHOLD_LOGITS = np.arange(-140, 141) / 10
 _IMAGES_A_PASS = 64
+# In pixels: a surface that lies no farther off is no mistake.
+SURFACE_TOLERANCE = 1.0
+_RELIABILITY_BINS = 15
 
 
 @partial(jax.jit, static_argnums=0)
@@ -39,18 +46,22 @@ def predict(graph: nnx.GraphDef[Any], parameters: Any, images: jax.Array) -> np.
     Returns:
         Logits [B, H, W], float64, on the host.
     """
-    count = len(images)
+    (logits,) = _in_passes(lambda part: (_logits(graph, parameters, part),), images)
+    return logits.astype(np.float64)
+
+
+def _in_passes(compute: Callable[[Any], tuple[jax.Array, ...]], images: Any) -> list[np.ndarray]:
+    """Compute arrays that lead with the images, a bounded number of images at a time."""
+    count = len(jax.tree.leaves(images)[0])
     size = min(count, _IMAGES_A_PASS)
-    passes = []
+    passes: list[tuple[np.ndarray, ...]] = []
     for first in range(0, count, size):
         # The last pass reaches back, so that all have one shape and compile once.
-        first = min(first, count - size)
-        logits = np.asarray(_logits(graph, parameters, images[first : first + size]))
-        passes.append((first, logits))
-    out = np.empty((count, *passes[0][1].shape[1:]), np.float64)
-    for first, logits in passes:
-        out[first : first + size] = logits
-    return out
+        start = min(first, count - size)
+        part = jax.tree.map(lambda x, start=start: x[start : start + size], images)
+        out = jax.device_get(compute(part))
+        passes.append(tuple(x[first - start :] for x in out))
+    return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
 
 
 class Counts(NamedTuple):
@@ -80,6 +91,8 @@ def _mean(values: np.ndarray) -> float:
 
 def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
     """Find the threshold with the best mean Dice per image.
+
+    `dice_jax.metrics.best_threshold` finds that of the pooled Dice, another one.
 
     Args:
         logits: [B, H, W] of validation images.
@@ -111,6 +124,9 @@ def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     """Area under the precision-recall curve, as scikit-learn defines it: Σ (Rₙ − Rₙ₋₁) Pₙ.
 
+    In float64 on the host: in float32 as `dice_jax.metrics.average_precision` is, probabilities of
+    logits beyond 17 would tie, and counts of more than 2²⁴ pixels would round.
+
     Args:
         scores: any shape, the higher the more foreground.
         truth: the same shape, boolean.
@@ -131,35 +147,76 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sum(np.diff(hits, prepend=0) / hits[-1] * precision))
 
 
-def expected_calibration_error(
-    probabilities: np.ndarray, truth: np.ndarray, bins: int = 15
-) -> float:
-    """Mean |confidence − frequency| of foreground over bins of p of equal width, by their pixels.
-
-    Args:
-        probabilities: any shape, in [0, 1].
-        truth: the same shape, boolean.
-        bins: how many.
-
-    Returns:
-        A number in [0, 1].
-    """
-    index = np.minimum((probabilities.ravel() * bins).astype(int), bins - 1)
-    claimed = np.bincount(index, weights=probabilities.ravel(), minlength=bins)
-    true = np.bincount(index, weights=truth.ravel().astype(np.float64), minlength=bins)
-    return float(np.abs(claimed - true).sum() / truth.size)
+@jax.jit
+def _surfaces(found: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Together, so that both read the same distances.
+    axis = (1, 2)
+    distance = dj.metrics.hausdorff_distance(found, masks, axis=axis)
+    share = dj.metrics.surface_dice(found, masks, tolerance=SURFACE_TOLERANCE, axis=axis)
+    return distance.value, share.value
 
 
-class Evaluation(NamedTuple):
+def _surface_scores(found: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """HD95 and surface Dice per image; NaN where they are not defined."""
+    distances, shares = _in_passes(lambda part: _surfaces(*part), (found, masks))
+    there = masks.any(axis=(1, 2))
+    # Without a prediction there is no distance, but a surface that was not found at all.
+    return (
+        np.where(there & found.any(axis=(1, 2)), distances, np.nan),
+        np.where(there, shares, np.nan),
+    )
+
+
+def _size_recall(
+    masks: np.ndarray, found: np.ndarray, found_tuned: np.ndarray
+) -> dict[str, list[float]]:
+    """Recall by an object's size, in octaves of pixels; an object is a connected component."""
+    sizes: list[np.ndarray] = []
+    recalls: list[np.ndarray] = []
+    for mask, *claims in zip(masks, found, found_tuned, strict=True):
+        if not mask.any():
+            continue
+        components = np.asarray(dj.label_components(mask)).ravel()
+        size = np.bincount(components)[1:]
+        hits = [np.bincount(components, weights=claim.ravel())[1:] for claim in claims]
+        sizes.append(size)
+        recalls.append(np.array(hits) / size)
+    out: dict[str, list[float]] = {"size": [], "recall": [], "recall_tuned": [], "objects": []}
+    if not sizes:
+        return out
+    size, recall = np.concatenate(sizes), np.concatenate(recalls, axis=1)
+    octave = np.floor(np.log2(size)).astype(int)
+    for k in np.unique(octave):
+        at_half, tuned = recall[:, octave == k].mean(axis=1).tolist()
+        row = {"size": 2.0**k, "recall": at_half, "recall_tuned": tuned}
+        row["objects"] = int((octave == k).sum())
+        for name, value in row.items():
+            out[name].append(value)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
     """What a run scores.
 
     Args:
-        metrics: numbers by name.
-        per_image: by name, one number per test image: Dice at both thresholds and object size.
+        metrics: numbers by name; NaN where one is not defined.
+        per_image: by name, one number per test image: Dice, HD95 and surface Dice at both
+            thresholds (NaN where the image is empty), and object size.
+        reliability: "claimed", "true" and "pixels" of bins of p of equal width: mean p, frequency
+            of foreground (NaN in a bin without pixels), and how many pixels.
+        size_recall: the mean share of an object's pixels that were found, "recall" at 0.5 and
+            "recall_tuned", for "objects" many objects (connected components of the test masks) of
+            at least "size" and less than twice as many pixels. No rows in the posterior family,
+            whose labels hold no objects.
+        diverged: whether a logit was not finite; then all numbers but the sizes are NaN.
     """
 
     metrics: dict[str, float]
     per_image: dict[str, np.ndarray]
+    reliability: dict[str, list[float]]
+    size_recall: dict[str, list[float]]
+    diverged: bool = False
 
 
 def evaluate(
@@ -167,33 +224,54 @@ def evaluate(
     validation_masks: np.ndarray,
     test_logits: np.ndarray,
     test_masks: np.ndarray,
+    test_posterior: np.ndarray | None = None,
 ) -> Evaluation:
     """Score a run on its test images, at 0.5 and at the threshold that validation images chose.
 
     Dice and IoU are means over images (those with foreground; ``dice_pooled`` pools the pixels of
     all instead), precision, recall and volume bias pool the pixels. ``volume_bias`` is
-    (found − there)/there, ``soft_volume_bias`` the same of Σp.
+    (found − there)/there, ``soft_volume_bias`` the same of Σp. ``hd95`` is the mean over the images
+    with foreground and a prediction, ``surface_dice`` (tolerance 1 pixel) over those with
+    foreground. Empty images stand apart: ``empty_images`` is how many there are; where there are
+    any, ``empty_false_positive_share`` is the share of them with any prediction.
+
+    Where the posterior μ is known, ``bayes_dice`` is D*, the best pooled Dice in expectation that
+    any prediction can reach (C15), to be held against ``dice_pooled``; ``bayes_dice_scored`` is
+    the mean Dice per image of its prediction 1[μ > D*/2] on these labels, to be held against
+    ``dice``.
 
     Args:
         validation_logits: [V, H, W].
         validation_masks: [V, H, W], boolean.
         test_logits: [T, H, W].
         test_masks: [T, H, W], boolean.
+        test_posterior: [T, H, W], P(y = 1) of each pixel, where it is exactly known.
 
     Returns:
         An `Evaluation`; NaN where a number is not defined.
     """
+    diverged = not (np.isfinite(test_logits).all() and np.isfinite(validation_logits).all())
+    if diverged:
+        test_logits, validation_logits = (
+            np.zeros_like(test_logits),
+            np.zeros_like(validation_logits),
+        )
     tuned, validation_dice = best_threshold(validation_logits, validation_masks)
     z = np.clip(test_logits, -700, 700)
     probabilities = 1 / (1 + np.exp(-z))
-    there = int(test_masks.sum())
+    there, empty = int(test_masks.sum()), ~test_masks.any(axis=(1, 2))
     metrics: dict[str, float] = {}
     per_image: dict[str, np.ndarray] = {"size": test_masks.sum(axis=(1, 2))}
     for suffix, level in (("", 0.0), ("_tuned", tuned)):
         c = _counts(test_logits, test_masks, level)
         hit, found = int(c.hit.sum()), int(c.found.sum())
         dice = c.dice
-        per_image[f"dice{suffix}"] = dice
+        distances, shares = _surface_scores(test_logits >= level, test_masks)
+        per_image |= {
+            f"dice{suffix}": dice,
+            f"hd95{suffix}": distances,
+            f"surface_dice{suffix}": shares,
+        }
         metrics |= {
             f"dice{suffix}": _mean(dice),
             f"dice_pooled{suffix}": 2 * hit / (found + there) if found + there else 1.0,
@@ -201,7 +279,17 @@ def evaluate(
             f"precision{suffix}": hit / found if found else 0.0,
             f"recall{suffix}": hit / there if there else float("nan"),
             f"volume_bias{suffix}": (found - there) / there if there else float("nan"),
+            f"hd95{suffix}": _mean(distances),
+            f"surface_dice{suffix}": _mean(shares),
         }
+        if empty.any():
+            metrics[f"empty_false_positive_share{suffix}"] = float((c.found[empty] > 0).mean())
+    bins = dj.metrics.calibration(
+        probabilities.astype(np.float32), test_masks, bins=_RELIABILITY_BINS
+    )
+    pixels, claimed, true = (
+        np.asarray(x, np.float64) for x in (bins.count, bins.confidence, bins.hits)
+    )
     metrics |= {
         "threshold_tuned": float(1 / (1 + np.exp(-tuned))),
         "validation_dice_tuned": validation_dice,
@@ -209,7 +297,44 @@ def evaluate(
         "mean_probability": float(probabilities.mean()),
         "max_probability": float(probabilities.max()),
         "soft_volume_bias": float(probabilities.sum() / there - 1) if there else float("nan"),
-        "ece": expected_calibration_error(probabilities, test_masks),
+        "ece": float(bins.expected_calibration_error),
         "brier": float(((probabilities - test_masks) ** 2).mean()),
+        "empty_images": float(empty.sum()),
+        **_bayes(test_posterior, test_masks),
     }
-    return Evaluation(metrics, per_image)
+    with np.errstate(invalid="ignore"):
+        reliability = {
+            "claimed": (claimed / pixels).tolist(),
+            "true": (true / pixels).tolist(),
+            "pixels": pixels.tolist(),
+        }
+    # Labels drawn pixel by pixel hold no objects.
+    shown = slice(None) if test_posterior is None else slice(0)
+    size_recall = _size_recall(
+        test_masks[shown], test_logits[shown] >= 0, test_logits[shown] >= tuned
+    )
+    evaluation = Evaluation(metrics, per_image, reliability, size_recall)
+    return _without_numbers(evaluation) if diverged else evaluation
+
+
+def _bayes(posterior: np.ndarray | None, masks: np.ndarray) -> dict[str, float]:
+    if posterior is None:
+        return {}
+    best = dj.analysis.dice_oracle(posterior)
+    chosen = np.asarray(best.prediction)
+    return {
+        "bayes_dice": float(best.dice),
+        "bayes_dice_scored": _mean(_counts(chosen, masks, 0.5).dice),
+    }
+
+
+def _without_numbers(evaluation: Evaluation) -> Evaluation:
+    """Keep the names and what the data say, without the numbers of a run that diverged."""
+    of_data = ("empty_images", "bayes_dice", "bayes_dice_scored")
+    return Evaluation(
+        {k: v if k in of_data else float("nan") for k, v in evaluation.metrics.items()},
+        {k: v if k == "size" else np.full(len(v), np.nan) for k, v in evaluation.per_image.items()},
+        {name: [] for name in evaluation.reliability},
+        {name: [] for name in evaluation.size_recall},
+        diverged=True,
+    )

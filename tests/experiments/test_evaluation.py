@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from experiments.evaluation import (
-    average_precision,
-    best_threshold,
-    evaluate,
-    expected_calibration_error,
-)
+from experiments.evaluation import average_precision, best_threshold, evaluate
 
 
 def _draw(seed, count=12, size=16, fraction=0.1):
@@ -99,19 +94,128 @@ def test_empty_images_are_left_out_of_the_mean():
     empty[0] = False
     with_empty = evaluate(z, empty, z, empty)
     assert np.isnan(with_empty.per_image["dice"][0])
-    without = evaluate(z[1:], y[1:], z[1:], y[1:])
-    assert with_empty.metrics["dice"] == pytest.approx(without.metrics["dice"])
+    dice = evaluate(z, y, z, y).per_image["dice"]
+    assert with_empty.metrics["dice"] == pytest.approx(dice[1:].mean())
 
 
-def test_expected_calibration_error_by_brute_force():
-    generator = np.random.default_rng(5)
-    p = generator.random(500)
-    y = generator.random(500) < p**2
-    edges = np.linspace(0, 1, 16)
+def test_reliability_and_calibration_error_by_brute_force(evaluation):
+    z, y = _draw(1)
+    p, y = 1 / (1 + np.exp(-z.ravel())), y.ravel()
+    rows = zip(*(evaluation.reliability[k] for k in ("claimed", "true", "pixels")), strict=True)
     total = 0.0
-    for low, high in itertools.pairwise(edges):
+    for (low, high), (claimed, true, pixels) in zip(
+        itertools.pairwise(np.linspace(0, 1, 16)), rows, strict=True
+    ):
         inside = (p >= low) & (p < high)
-        if inside.any():
-            total += inside.mean() * abs(p[inside].mean() - y[inside].mean())
-    assert expected_calibration_error(p, y) == pytest.approx(total)
-    assert expected_calibration_error(np.ones(4), np.ones(4, bool)) == 0
+        assert pixels == inside.sum()
+        if not pixels:
+            assert np.isnan(claimed)
+            continue
+        assert claimed == pytest.approx(p[inside].mean(), rel=1e-5)
+        assert true == pytest.approx(y[inside].mean(), rel=1e-5)
+        total += inside.mean() * abs(p[inside].mean() - y[inside].mean())
+    assert evaluation.metrics["ece"] == pytest.approx(total, rel=1e-4)
+
+
+def _square(size, top, left, side):
+    mask = np.zeros((1, size, size), bool)
+    mask[0, top : top + side, left : left + side] = True
+    return mask
+
+
+def test_surfaces_by_hand():
+    """A square moved by three pixels: two of its four sides' surfaces lie three pixels off."""
+    truth, found = _square(16, 4, 2, 8), _square(16, 4, 5, 8)
+    logits = np.where(found, 5.0, -5.0)
+    both = evaluate(logits, truth, logits, truth)
+    from scipy import ndimage
+
+    def surface(mask):
+        return mask & ~ndimage.binary_erosion(mask)
+
+    a, b = surface(found[0]), surface(truth[0])
+    to_b, to_a = (ndimage.distance_transform_edt(~s) for s in (b, a))
+    hd95 = max(np.percentile(to_b[a], 95), np.percentile(to_a[b], 95))
+    near = ((to_b[a] <= 1).sum() + (to_a[b] <= 1).sum()) / (a.sum() + b.sum())
+    assert both.metrics["hd95"] == pytest.approx(hd95) == 3
+    assert both.metrics["surface_dice"] == pytest.approx(near)
+    assert 0 < near < 1
+    assert both.per_image["hd95"].shape == (1,)
+
+
+def test_surfaces_are_means_over_the_images_that_have_them():
+    """Image 0 is right, 1 is missed, 2 is empty and claimed, 3 is empty and left alone."""
+    object_, nothing = _square(16, 4, 4, 6), np.zeros((1, 16, 16), bool)
+    truth = np.concatenate([object_, object_, nothing, nothing])
+    found = np.concatenate([object_, nothing, object_, nothing])
+    result = evaluate(z := np.where(found, 5.0, -5.0), truth, z, truth)
+    np.testing.assert_array_equal(result.per_image["hd95"], [0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(result.per_image["surface_dice"], [1, 0, np.nan, np.nan])
+    assert result.metrics["hd95"] == 0
+    assert result.metrics["surface_dice"] == 0.5
+    assert result.metrics["dice"] == 0.5
+    assert result.metrics["empty_images"] == 2
+    assert result.metrics["empty_false_positive_share"] == 0.5
+    assert "empty_false_positive_share" not in evaluate(*_draw(0), *_draw(1)).metrics
+
+
+def test_recall_by_object_size():
+    """Of objects of 4, 5 (by a corner) and 36 pixels: half found, all, and a ninth."""
+    truth = np.zeros((12, 16, 16), bool)
+    truth[0, 1:3, 1:3] = truth[0, 10:12, 10:12] = truth[0, 12, 12] = True
+    truth[1, 2:8, 2:8] = True
+    found = np.zeros_like(truth)
+    found[0, 1, 1:3] = found[0, 10:13, 10:13] = found[1, 2:4, 2:4] = True
+    z = np.where(found, 5.0, -5.0)
+    assert evaluate(z, truth, z, truth).size_recall == {
+        "size": [4, 32],
+        "recall": [0.75, pytest.approx(1 / 9)],
+        "recall_tuned": [0.75, pytest.approx(1 / 9)],
+        "objects": [2, 1],
+    }
+
+
+def test_bayes_dice_is_the_best_that_brute_force_finds():
+    generator = np.random.default_rng(7)
+    posterior = generator.random((12, 16, 16)) ** 6
+    masks = generator.random(posterior.shape) < posterior
+    z = np.log(posterior / (1 - posterior))
+    result = evaluate(z, masks, z, masks, test_posterior=posterior.astype(np.float32))
+    ordered = np.sort(posterior.ravel())[::-1]
+    best = max(2 * np.cumsum(ordered) / (np.arange(1, ordered.size + 1) + ordered.sum()))
+    assert result.metrics["bayes_dice"] == pytest.approx(best, rel=1e-5)
+    # The posterior itself, cut where its labels were tuned, comes near; its decisions are scored.
+    assert result.metrics["dice_pooled_tuned"] == pytest.approx(best, abs=0.05)
+    chosen = posterior > best / 2
+    dice = 2 * (chosen & masks).sum((1, 2)) / (chosen.sum((1, 2)) + masks.sum((1, 2)))
+    assert result.metrics["bayes_dice_scored"] == pytest.approx(dice.mean(), rel=1e-6)
+    assert result.size_recall["size"] == []
+
+
+def test_a_diverged_run_has_names_but_no_numbers():
+    z, y = _draw(0)
+    whole = evaluate(z, y, z, y)
+    z = z.copy()
+    z[3, 0, 0] = np.inf
+    result = evaluate(*_draw(0), z, y)
+    assert result.diverged
+    assert not whole.diverged
+    assert result.metrics.keys() == whole.metrics.keys()
+    assert {k for k, v in result.metrics.items() if not np.isnan(v)} == {"empty_images"}
+    assert all(np.isnan(v).all() for k, v in result.per_image.items() if k != "size")
+
+
+def test_predictions_come_in_the_images_order_whatever_the_passes(monkeypatch):
+    import jax.numpy as jnp
+
+    from experiments import evaluation as module
+    from experiments.models import initialise
+
+    monkeypatch.setattr(module, "_IMAGES_A_PASS", 3)
+    images = jnp.arange(7.0)[:, None, None] * jnp.ones((7, 4, 4))
+    graph, parameters = initialise("linear", 0)
+    import jax
+
+    logits = module.predict(graph, jax.tree.map(lambda x: x + 1.0, parameters), images)
+    # Three equal features and a bias, all weighing 1.
+    np.testing.assert_allclose(logits, 3 * np.asarray(images) + 1, rtol=1e-5)
