@@ -44,9 +44,9 @@ class Landscape:
 
     Example:
         >>> import dice_jax as dj
-        >>> picture = dj.analysis.landscape(dj.dice_loss, fraction=0.1, points=3)
+        >>> picture = dj.analysis.landscape(dj.dice_loss, fraction=0.1, points=2)
         >>> print(picture.loss.shape, picture.foreground)
-        (3, 3) [0.16666667 0.5        0.8333333 ]
+        (2, 2) [0.25 0.75]
     """
 
     foreground: jax.Array

@@ -1,0 +1,86 @@
+"""Reads the docstrings as they are written: doctests, references and names in backticks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+import dice_jax
+
+__all__ = ["DocstringStyle", "as_markdown"]
+
+_ROOMS = ("", "analysis.", "metrics.", "analysis.plots.")
+# A name in single backticks, not part of a longer run of backticks and not a link's text.
+_NAME = re.compile(r"(?<![`\[])`([A-Za-z_][\w.]*)`(?![`\]])")
+_URL = re.compile(r"(?<!<)(https?://[^\s,;)>]+[^\s,;.)>])")
+_CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
+_STATEMENT = re.compile(r"\b(C\d{1,2})\b(?= of the theory)")
+
+
+def _address(name: str) -> str | None:
+    name = name.removeprefix("dice_jax.")
+    for room in _ROOMS:
+        parts = f"{room}{name}".split(".")
+        value: Any = dice_jax
+        for part in parts:
+            value = getattr(value, part, None)
+        module = str(getattr(value, "__module__", ""))
+        if value is not None and module.startswith("dice_jax") and not part.startswith("_"):
+            return ".".join(["dice_jax", *parts])
+    return None
+
+
+def _line(line: str) -> str:
+    if line.lstrip().startswith((">>>", "...")):
+        return line
+    line = _NAME.sub(lambda m: f"[{m[0]}][{a}]" if (a := _address(m[1])) else m[0], line)
+    line = _URL.sub(r"<\1>", line)
+    pieces = _CODE.split(line)
+    # Subscripts such as w_c are no emphasis; code and links keep theirs.
+    plain = [
+        piece if k % 2 or "][" in piece or "://" in piece else piece.replace("_", r"\_")
+        for k, piece in enumerate(pieces)
+    ]
+    return _STATEMENT.sub(lambda m: f"[{m[1]}](../theory.md#{m[1].lower()})", "".join(plain))
+
+
+def as_markdown(docstring: str) -> str:
+    """Turn a docstring into what the site's parser expects.
+
+    Args:
+        docstring: in the style of CONTRIBUTING.md.
+
+    Returns:
+        The same with "Example" and "References" as the parser names them, public names and
+        addresses as links, and subscripts that are not emphasis.
+    """
+    text = re.sub(r"^Example:$", "Examples:", docstring, flags=re.MULTILINE)
+    head, mark, examples = text.partition("\nExamples:\n")
+    head = "\n".join(_argument(line) for line in head.split("\n"))
+    examples, references, sources = examples.partition("\nReferences:\n")
+    if not mark:
+        head, references, sources = head.partition("\nReferences:\n")
+    sources = "\n".join(_line(line) for line in sources.split("\n"))
+    return head + mark + examples + references + sources
+
+
+def _argument(line: str) -> str:
+    # The name before the colon of an argument is no prose.
+    match = re.match(r"^( {4}\*{0,2}[A-Za-z_]\w*:)(.*)$", line)
+    return match[1] + _line(match[2]) if match else _line(line)
+
+
+class DocstringStyle(griffe.Extension):
+    """Applies `as_markdown` to every docstring."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite one object's docstring (griffe calls this)."""
+        if obj.docstring is None:
+            return
+        text = as_markdown(obj.docstring.value)
+        if any("NamedTuple" in str(base) for base in getattr(obj, "bases", ())):
+            # Its fields are no parameters to the parser.
+            text = text.replace("\nArgs:\n", "\nAttributes:\n")
+        obj.docstring.value = text

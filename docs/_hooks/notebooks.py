@@ -1,0 +1,84 @@
+"""Executes the notebooks and makes a page of each, with what they printed and drew.
+
+The size is that of the notebook's own `DICE_JAX_NOTEBOOK_SIZE`: "tiny" unless the environment says
+otherwise, so that a build takes seconds; the published site is built with "quick".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["execute", "on_files"]
+
+_ROOT = Path(__file__).parents[2]
+_FOLDER = _ROOT / "experiments" / "notebooks"
+# Not under version control.
+_CACHE = _ROOT / "build" / "notebooks"
+_SIZE = "DICE_JAX_NOTEBOOK_SIZE"
+
+
+def execute(path: Path, size: str) -> Any:
+    """Run a notebook from top to bottom, or take what that gave the last time.
+
+    Args:
+        path: the notebook.
+        size: its size, a word that it knows.
+
+    Returns:
+        The notebook with its outputs.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    key = hashlib.sha256(path.read_bytes() + size.encode()).hexdigest()[:16]
+    kept = _CACHE / f"{path.stem}-{key}.ipynb"
+    if kept.exists():
+        return nbformat.read(kept, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            _SIZE: size,
+            "DICE_JAX_NOTEBOOK_OUT": f"{folder}/study",
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+            # The page must not depend on what the reader's terminal can show.
+            "TERM": "dumb",
+        }
+        client = NotebookClient(notebook, timeout=1800, kernel_name="python3")
+        client.execute(cwd=folder, env={**os.environ, **environment})
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, kept)
+    return notebook
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Add the pages and their pictures (mkdocs calls this)."""
+    from mkdocs.structure.files import File
+    from nbconvert import MarkdownExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
+    size = os.environ.get(_SIZE, "tiny")
+    for path in sorted(_FOLDER.glob("*.ipynb")):
+        notebook = execute(path, size)
+        for cell in notebook.cells:
+            # Progress bars and other news of the run are no result.
+            cell.outputs = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+        exporter = MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor])
+        text, resources = exporter.from_notebook_node(
+            notebook, {"unique_key": path.stem, "output_files_dir": path.stem}
+        )
+        title, _, rest = text.partition("\n")
+        words = (
+            f"This page is `experiments/notebooks/{path.name}`, executed when the site was built, "
+            f"at the size `{size}`."
+        )
+        if size == "tiny":
+            words += " At that size everything runs and the scores mean nothing."
+        page = f"{title}\n\n{words}\n{rest}"
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, picture in resources["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    return files

@@ -1,0 +1,35 @@
+"""What does a loss send to each pixel?
+
+With respect to the probabilities, Dice has two gradients for the whole image, one for the
+foreground and one for the background ([C1](../theory.md#c1)): it does not look at the single
+pixel at all. At the logits each is multiplied by p(1 − p), and pixels that the network is sure
+of, rightly or wrongly, are let go. Cross-entropy there is p − y: it pulls hardest where the
+network is most wrong.
+"""
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+
+import dice_jax as dj
+from dice_jax.analysis import pixel_gradient, plots
+
+rows, columns = jnp.mgrid[:24, :24]
+mask = (rows - 10) ** 2 + (columns - 14) ** 2 < 30
+# A network that has found half of the object and sees something else in a corner.
+logits = 3 - 0.5 * jnp.hypot(rows - 13.0, columns - 16.0)
+logits = jnp.where((rows > 19) & (columns < 5), 3.0, logits)
+p = jax.nn.sigmoid(logits)
+
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+plots.matrix(p, ax=axes[0], title="prediction (outline: label)")
+axes[0].contour(mask, [0.5], colors="white")
+at_logits = {"sums": dj.sigmoid_region_sums}
+plots.gradient_map(
+    pixel_gradient(dj.dice_loss, p, mask), ax=axes[1], title="Dice, with respect to p"
+)
+plots.gradient_map(
+    pixel_gradient(dj.dice_loss, logits, mask, **at_logits), ax=axes[2], title="Dice, at the logits"
+)
+bce = pixel_gradient(dj.binary_cross_entropy_loss, logits, mask, **at_logits)
+plots.gradient_map(bce, ax=axes[3], title="cross-entropy, at the logits")
