@@ -1,0 +1,252 @@
+"""The other libraries: how each is imported, takes images, and is asked for a gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import dice_jax as dj
+from tests.parity.images import images
+from tests.parity.pages import Line
+
+__all__ = ["PEERS", "Missing", "here", "there", "version"]
+
+# What is compared: a value of any shape, and the gradient of its weighted sum.
+Result = tuple[np.ndarray, list[np.ndarray]]
+
+
+class Missing(Exception):
+    """A library is not here; the words say why."""
+
+
+def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
+    """Weights that differ, so that a gradient that went to the wrong image shows."""
+    size = int(np.prod(shape))
+    return (np.arange(1.0, 1 + size) / size).reshape(shape).astype(np.float32)
+
+
+def _of_jax(function: Callable[[Any], jax.Array], primal: Any) -> Result:
+    value, pull = jax.vjp(function, primal)
+    (gradient,) = pull(jnp.asarray(_cotangent(value.shape), value.dtype))
+    return np.asarray(value), [np.asarray(g) for g in jax.tree.leaves(gradient)]
+
+
+def here(line: Line) -> Result:
+    """Our value and gradient of a line."""
+    arrays = jax.tree.map(jnp.asarray, images(line.kind))
+    names: dict[str, Any] = {"dj": dj, "jax": jax, "jnp": jnp} | arrays
+    if "optax" in line.ours + line.setup:
+        names["optax"] = importlib.import_module("optax")
+    if line.kind == "masks":
+        exec(line.setup, names)
+        return np.asarray(eval(line.ours, names)), []
+
+    def function(logits: Any) -> jax.Array:
+        inner = names | {"logits": logits}
+        exec(line.setup, inner)
+        return jnp.asarray(eval(line.ours, inner))
+
+    return _of_jax(function, names["logits"])
+
+
+def there(line: Line) -> Result:
+    """The other library's value and gradient of a line.
+
+    Raises:
+        Missing: if it is not installed, or not in the version that the line is about.
+    """
+    peer = PEERS[line.peer]
+    found = version(line.peer)
+    if line.requires and not _fits(found, line.requires):
+        raise Missing(f"needs {line.requires}, found {found}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            names = peer.names()
+        except ImportError as error:
+            raise Missing(f"needs {peer.package}: {error}") from None
+        with jax.numpy_dtype_promotion("standard"):
+            return peer.run(line, names)
+
+
+def version(name: str) -> str:
+    """The installed version of a library.
+
+    Raises:
+        Missing: if there is none.
+    """
+    peer = PEERS[name]
+    try:
+        return importlib.metadata.version(peer.package)
+    except importlib.metadata.PackageNotFoundError:
+        raise Missing(f"needs {peer.package}") from None
+
+
+def _fits(found: str, requires: str) -> bool:
+    packaging = importlib.import_module("packaging.requirements")
+    return packaging.Requirement(requires).specifier.contains(found)
+
+
+# Libraries of PyTorch: classes second.
+
+
+def _second(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1))
+
+
+def _run_torch(labels_have_channel: bool) -> Callable[[Line, dict[str, Any]], Result]:
+    def run(line: Line, names: dict[str, Any]) -> Result:
+        torch = importlib.import_module("torch")
+        arrays = images(line.kind)
+
+        def tensor(array: Any) -> Any:
+            return torch.from_numpy(np.array(array))
+
+        def labels(array: Any) -> Any:
+            y = tensor(array).long()
+            return y[:, None] if labels_have_channel else y
+
+        if line.kind == "masks":
+            names |= {"x": labels(arrays["predicted"]), "y": labels(arrays["labels"])}
+            return eval(line.theirs, names).numpy(), []
+        levels = arrays["logits"] if line.kind == "pyramid" else [arrays["logits"]]
+        channels = [a[:, None] if line.kind == "binary" else _second(a) for a in levels]
+        xs = [tensor(a).requires_grad_() for a in channels]
+        if "targets" in arrays:
+            y: Any = arrays["targets"]
+            y = tensor(y[:, None] if line.kind == "binary" else _second(y)).float()
+        elif line.kind == "pyramid":
+            y = [labels(a) for a in arrays["labels"]]
+        else:
+            y = labels(arrays["labels"])
+        names |= {"x": xs if line.kind == "pyramid" else xs[0], "y": y, "torch": torch}
+        names |= {n: tensor(arrays[n]) for n in ("weights", "where") if n in arrays}
+        if "where" in names:
+            names["where"] = names["where"][:, None]
+        value = eval(line.theirs, names)
+        cotangent = tensor(_cotangent(tuple(value.shape))).to(value.dtype)
+        gradients = torch.autograd.grad(value, xs, cotangent, materialize_grads=True)
+        back = [g.numpy()[:, 0] if line.kind == "binary" else g.movedim(1, -1) for g in gradients]
+        return value.detach().numpy(), [np.asarray(g) for g in back]
+
+    return run
+
+
+def _monai() -> dict[str, Any]:
+    losses = importlib.import_module("monai.losses")
+    torch = importlib.import_module("torch")
+    return {name: getattr(losses, name) for name in dir(losses)} | {
+        "torch": torch,
+        "softmax": {"softmax": True, "to_onehot_y": True},
+        "one_hot": lambda y: importlib.import_module("monai.networks").one_hot(y, 3),
+    }
+
+
+def _nnunet() -> dict[str, Any]:
+    loss = "nnunetv2.training.loss"
+    wanted = {
+        f"{loss}.dice": ("SoftDiceLoss", "MemoryEfficientSoftDiceLoss"),
+        f"{loss}.compound_losses": ("DC_and_CE_loss", "DC_and_BCE_loss", "DC_and_topk_loss"),
+        f"{loss}.deep_supervision": ("DeepSupervisionWrapper",),
+        "nnunetv2.utilities.helpers": ("softmax_helper_dim1",),
+    }
+    names: dict[str, Any] = {
+        name: getattr(importlib.import_module(module), name)
+        for module, every in wanted.items()
+        for name in every
+    }
+    names["trainer"] = {"smooth": 1e-5, "ddp": False}
+    return names
+
+
+def _smp() -> dict[str, Any]:
+    """The losses alone: the package itself needs timm and torchvision for its networks."""
+    name = "segmentation_models_pytorch"
+    try:
+        return {"losses": importlib.import_module(f"{name}.losses")}
+    except ImportError:
+        found = importlib.util.find_spec(name)
+        if found is None:
+            raise
+    for module in [m for m in sys.modules if m.split(".")[0] == name]:
+        del sys.modules[module]
+    package = types.ModuleType(name)
+    package.__path__ = list(found.submodule_search_locations or ())
+    sys.modules[name] = package
+    return {"losses": importlib.import_module(f"{name}.losses")}
+
+
+def _kornia() -> dict[str, Any]:
+    return {"losses": importlib.import_module("kornia.losses")}
+
+
+def _torchmetrics() -> dict[str, Any]:
+    segmentation = importlib.import_module("torchmetrics.functional.segmentation")
+    return {
+        "segmentation": segmentation,
+        "index": {"num_classes": 3, "input_format": "index"},
+    }
+
+
+# Libraries of JAX: classes last.
+
+
+def _run_jax(line: Line, names: dict[str, Any]) -> Result:
+    arrays = jax.tree.map(jnp.asarray, images(line.kind))
+
+    def function(logits: Any) -> jax.Array:
+        inner = names | arrays | {"logits": logits, "jax": jax, "jnp": jnp}
+        if "labels" in arrays:
+            inner["one_hot"] = jax.nn.one_hot(arrays["labels"], logits.shape[-1])
+        return jnp.asarray(eval(line.theirs, inner))
+
+    return _of_jax(function, arrays["logits"])
+
+
+def _optax() -> dict[str, Any]:
+    return {"optax": importlib.import_module("optax")}
+
+
+def _keras() -> dict[str, Any]:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = importlib.import_module("keras")
+    if keras.backend.backend() != "jax":
+        raise ImportError(f"Keras runs on {keras.backend.backend()}, not JAX")
+    return {"keras": keras}
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """A library.
+
+    package: its name on PyPI.
+    names: what its expressions are made of, imported when called.
+    run: evaluates a line in those names.
+    """
+
+    package: str
+    names: Callable[[], dict[str, Any]]
+    run: Callable[[Line, dict[str, Any]], Result]
+
+
+PEERS = {
+    "monai": Peer("monai", _monai, _run_torch(labels_have_channel=True)),
+    "nnunet": Peer("nnunetv2", _nnunet, _run_torch(labels_have_channel=True)),
+    "optax": Peer("optax", _optax, _run_jax),
+    "smp": Peer("segmentation-models-pytorch", _smp, _run_torch(labels_have_channel=False)),
+    "keras": Peer("keras", _keras, _run_jax),
+    "kornia": Peer("kornia", _kornia, _run_torch(labels_have_channel=False)),
+    "torchmetrics": Peer("torchmetrics", _torchmetrics, _run_torch(labels_have_channel=False)),
+}
