@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.config import StudyConfig
 from experiments.directory import load_config, load_runs
+from experiments.distributed import Alone, Processes
 from experiments.plan import tiers
 from experiments.progress import Progress, for_this_terminal
 from experiments.report import draw, write_report
@@ -20,19 +21,29 @@ from experiments.summary import runs_table, summary_table
 __all__ = ["compare", "figures", "run", "summary"]
 
 
-def run(tiers: Sequence[StudyConfig], out: Path, progress: Progress) -> int:
+def run(
+    tiers: Sequence[StudyConfig],
+    out: Path,
+    progress: Progress,
+    *,
+    processes: Processes | None = None,
+    **how: Any,
+) -> int:
     """Train what is missing of a study and write its report.
 
     Args:
         tiers: the study, one `StudyConfig` per model.
         out: its directory.
         progress: is told of every step and run.
+        processes: that train together; ``None``: this one alone.
+        **how: further arguments of `study.run_study`.
 
     Returns:
         How many runs were trained.
     """
-    trained = run_study(tiers, out, progress)
-    write_report(out)
+    processes = processes or Alone()
+    trained = run_study(tiers, out, progress, processes=processes, **how)
+    processes.decide(lambda: write_report(out))
     return trained
 
 

@@ -19,11 +19,11 @@ from experiments.plan import RunSpec, plan
 __all__ = [
     "claimed",
     "final_path",
+    "finished_runs",
     "load_config",
     "load_runs",
     "load_tiers",
     "load_tuning",
-    "read_run",
     "tuning_path",
 ]
 
@@ -114,24 +114,33 @@ def tuning_path(out: Path, spec: RunSpec) -> Path:
     return out / "tuning" / f"{spec.name}_rate{spec.learning_rate!r}.json"
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
-    """Read a run's file.
+def finished_runs(out: Path) -> dict[str, float | None]:
+    """List what is finished in a directory; a torn file is not.
 
     Args:
-        path: of the file.
+        out: the directory.
 
     Returns:
-        The run; ``None`` if it is not there, or not whole.
+        Validation Dice at the tuned threshold by file; ``None`` where the run diverged.
     """
+    runs = {path: _read_run(path) for path in sorted(out.glob("*/*.json"))}
+    return {
+        path.relative_to(out).as_posix(): run["metrics"]["validation_dice_tuned"]
+        for path, run in runs.items()
+        if run is not None and path.parent.name in ("runs", "tuning")
+    }
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
     try:
         run = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return None
     return run if isinstance(run, dict) and "metrics" in run else None
 
 
 def _whole_run(path: Path) -> dict[str, Any]:
-    run = read_run(path)
+    run = _read_run(path)
     if run is None:
         raise ConfigError(f"{path} is torn: the study's compare command trains that run again")
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.config import StudyConfig, resolve
@@ -16,7 +16,9 @@ __all__ = [
     "best_runs",
     "chosen_rates",
     "plan",
+    "step_cost",
     "tiers",
+    "together",
     "tuning_extension",
     "tuning_plan",
 ]
@@ -181,3 +183,53 @@ def chosen_rates(config: StudyConfig, scores: Mapping[RunSpec, float]) -> Rates:
         return dict.fromkeys(_cells(config), config.learning_rates[0])
     chosen = best_runs(scores)
     return {(spec.loss, spec.foreground_fraction): spec.learning_rate for spec in chosen}
+
+
+# Runs that one compiled program trains at once, and the pixels of all their batches: a bound on
+# the memory that the network's intermediate arrays take, some kilobytes a pixel.
+_RUNS_AT_ONCE = 32
+_PIXELS_AT_ONCE = 2**22
+
+
+def together(config: StudyConfig, specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """Cut runs into groups that one compiled program trains at once.
+
+    All groups of a study are of one size, so that a loss compiles once; the last of a loss is
+    filled up by repeating a run, which costs less than a compilation.
+
+    Args:
+        config: the study.
+        specs: runs.
+
+    Returns:
+        Groups of one loss each.
+    """
+    finals = config.seeds * len(config.fractions)
+    pixels = config.batch_size * math.prod(config.image_shape)
+    most = min(max(_PIXELS_AT_ONCE // pixels, 1), _RUNS_AT_ONCE)
+    size = math.ceil(finals / math.ceil(finals / most))
+    groups = []
+    for loss in dict.fromkeys(spec.loss for spec in specs):
+        runs = [spec for spec in specs if spec.loss == loss]
+        for first in range(0, len(runs), size):
+            group = runs[first : first + size]
+            groups.append(group + group[-1:] * (size - len(group)))
+    return groups
+
+
+# Of one pixel in one step, on a CPU, in nanoseconds: only their proportions matter, to tell the
+# time that a study of several models has left.
+_COSTS = {"bias": 40.0, "linear": 120.0, "unet": 1100.0}
+
+
+def step_cost(config: StudyConfig) -> float:
+    """Estimate the work of one optimiser step, to weigh the steps of different models.
+
+    Args:
+        config: of the model.
+
+    Returns:
+        The work, in arbitrary units that are the same for all models.
+    """
+    pixels = config.batch_size * math.prod(config.image_shape)
+    return _COSTS[config.model] * pixels * 1e-9

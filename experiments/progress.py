@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from experiments.plan import RunSpec
 
-__all__ = ["Bar", "Lines", "Progress", "Silent", "for_this_terminal"]
+__all__ = ["Bar", "Clock", "Lines", "Progress", "Silent", "duration", "for_this_terminal"]
 
 
 class Progress(Protocol):
-    """What a study tells while it runs."""
+    """What a study tells while it runs. Work is in the units of `plan.step_cost`."""
 
-    def study(self, runs: int, kept: int, steps: int) -> contextlib.AbstractContextManager[None]:
-        """Begin: so many runs in all, so many of them kept, so many steps to do."""
+    def study(self, runs: int, kept: int, work: float) -> contextlib.AbstractContextManager[None]:
+        """Begin: so many runs in all, so many of them kept, so much work to do."""
         ...
 
-    def grow(self, runs: int, steps: int) -> None:
-        """Learn of further runs and steps."""
+    def grow(self, runs: int, work: float) -> None:
+        """Learn of further runs and their work."""
         ...
 
-    def describe(self, spec: RunSpec | None, loss: str) -> None:
-        """Say what is trained next: one run, or several of one loss."""
+    def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
+        """Begin a training of one run, or of several at once; a step of all is so much work."""
+        ...
+
+    def skip(self, steps: int) -> None:
+        """Learn that the training goes on after so many steps, done before."""
         ...
 
     def advance(self, steps: int) -> None:
@@ -47,19 +45,26 @@ class Progress(Protocol):
         """Count a run that was written."""
         ...
 
+    def note(self, line: str) -> None:
+        """Say something that a person should know."""
+        ...
+
 
 class Silent:
     """Says nothing."""
 
     @contextlib.contextmanager
-    def study(self, runs: int, kept: int, steps: int) -> Iterator[None]:
+    def study(self, runs: int, kept: int, work: float) -> Iterator[None]:
         """Begin."""
         yield
 
-    def grow(self, runs: int, steps: int) -> None:
+    def grow(self, runs: int, work: float) -> None:
         """Say nothing."""
 
-    def describe(self, spec: RunSpec | None, loss: str) -> None:
+    def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
+        """Say nothing."""
+
+    def skip(self, steps: int) -> None:
         """Say nothing."""
 
     def advance(self, steps: int) -> None:
@@ -68,11 +73,15 @@ class Silent:
     def finished(self, spec: RunSpec, result: dict[str, Any]) -> None:
         """Say nothing."""
 
+    def note(self, line: str) -> None:
+        """Say nothing."""
 
-def _words(spec: RunSpec | None, loss: str) -> str:
-    if spec is None:
-        return f"{loss}, several runs at once"
-    words = f"{spec.loss} at {spec.foreground_fraction:g}"
+
+def _words(specs: Sequence[RunSpec]) -> str:
+    spec = specs[0]
+    if len(specs) > 1:
+        return f"{spec.model} {spec.loss}, {len(specs)} runs at once"
+    words = f"{spec.model} {spec.loss} at {spec.foreground_fraction:g}"
     if spec.is_tuning:
         return f"{words}, trying learning rate {spec.learning_rate:g}"
     return f"{words}, seed {spec.seed}"
@@ -100,92 +109,202 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class Lines:
-    """A plain line for every run, for logs, notebooks and pipes."""
+class Clock:
+    """Tells how long the work that is left will take, from the speed of the last minutes.
 
-    def __init__(self) -> None:
-        self._began, self._runs, self._done = 0.0, 0, 0
-        self._steps, self._steps_done = 0, 0
+    Args:
+        now: seconds, of a clock that only goes forward.
+    """
 
-    @contextlib.contextmanager
-    def study(self, runs: int, kept: int, steps: int) -> Iterator[None]:
-        """Begin."""
-        self._began, self._runs, self._done = time.perf_counter(), runs, kept
-        self._steps, self._steps_done = steps, 0
-        words = f", {kept} of them finished before" if kept else ""
-        print(f"{runs} runs{words}", flush=True)
-        yield
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self.runs, self.finished, self.work = 0, 0, 0.0
+        self.steps, self.step, self._cost = 0, 0, 0.0
+        self._done = 0.0
+        self._seen: collections.deque[tuple[float, float]] = collections.deque()
 
-    def grow(self, runs: int, steps: int) -> None:
-        """Count further runs and steps."""
-        self._runs += runs
-        self._steps += steps
+    def start(self, runs: int, kept: int, work: float) -> None:
+        """Begin a study."""
+        self.runs, self.finished, self.work = runs, kept, work
+        self._done = 0.0
+        self._seen = collections.deque([(self._now(), 0.0)])
 
-    def describe(self, spec: RunSpec | None, loss: str) -> None:
-        """Say nothing: the line comes when there is a result."""
+    def grow(self, runs: int, work: float) -> None:
+        """Add runs and their work."""
+        self.runs += runs
+        self.work += work
+
+    def begin(self, steps: int, cost: float) -> None:
+        """Begin a training."""
+        self.steps, self.step, self._cost = steps, 0, cost
+
+    def skip(self, steps: int) -> None:
+        """Take steps off the work: they were done before."""
+        self.step += steps
+        self.work -= steps * self._cost
 
     def advance(self, steps: int) -> None:
         """Count steps."""
-        self._steps_done += steps
+        self.step += steps
+        self._done += steps * self._cost
+        self._seen.append((self._now(), self._done))
+        while len(self._seen) > 2 and self._seen[0][0] < self._seen[-1][0] - _SPEED_OF_SECONDS:
+            self._seen.popleft()
+
+    @property
+    def share(self) -> float:
+        """The share of the work that is done."""
+        return self._done / self.work if self.work > 0 else 1.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until all is done; ``None``: not known yet."""
+        return self._time_of(self.work - self._done)
+
+    @property
+    def left_of_run(self) -> float | None:
+        """Seconds until this training is done; ``None``: not known yet."""
+        return self._time_of((self.steps - self.step) * self._cost)
+
+    def _time_of(self, work: float) -> float | None:
+        (began, before), done = self._seen[0], self._done
+        return None if done <= before else max(work, 0) * (self._now() - began) / (done - before)
+
+
+_SPEED_OF_SECONDS = 120
+_SECONDS_A_LINE = 60
+
+
+class Lines:
+    """A plain line for every run, and every minute of a long one, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._clock, self._what, self._said = Clock(), "", 0.0
+
+    @contextlib.contextmanager
+    def study(self, runs: int, kept: int, work: float) -> Iterator[None]:
+        """Begin."""
+        self._clock.start(runs, kept, work)
+        words = f", {kept} of them finished before" if kept else ""
+        self._say(f"{runs} runs{words}")
+        yield
+
+    def grow(self, runs: int, work: float) -> None:
+        """Count further runs."""
+        self._clock.grow(runs, work)
+
+    def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
+        """Say nothing: the line comes when there is a result."""
+        self._what = _words(specs)
+        self._clock.begin(steps, cost)
+
+    def skip(self, steps: int) -> None:
+        """Say where it goes on."""
+        self._clock.skip(steps)
+        self._say(f"{self._what}: goes on after step {steps} of {self._clock.steps}")
+
+    def advance(self, steps: int) -> None:
+        """Count steps; after a minute of silence, say how far it is."""
+        self._clock.advance(steps)
+        if time.perf_counter() - self._said > _SECONDS_A_LINE:
+            clock = self._clock
+            run = "" if clock.left_of_run is None else f", about {duration(clock.left_of_run)} left"
+            self._say(f"{self._what}: step {clock.step} of {clock.steps}{run}{self._in_all()}")
 
     def finished(self, spec: RunSpec, result: dict[str, Any]) -> None:
         """Print the run's line."""
-        self._done += 1
-        took = time.perf_counter() - self._began
-        left = took / max(self._steps_done, 1) * (self._steps - self._steps_done)
-        words = f", about {duration(left)} left" if left > 0 else ""
-        line = f"{_words(spec, spec.loss)}: {_score(result)}{words}"
-        print(f"[{self._done}/{self._runs}] {line}", flush=True)
+        self._clock.finished += 1
+        count = f"[{self._clock.finished}/{self._clock.runs}]"
+        left = self._in_all() if self._clock.finished < self._clock.runs else ""
+        self._say(f"{count} {_words([spec])}: {_score(result)}{left}")
+
+    def note(self, line: str) -> None:
+        """Print the line."""
+        self._say(line)
+
+    def _in_all(self) -> str:
+        left = self._clock.left
+        return "" if left is None else f"; about {duration(left)} left in all"
+
+    def _say(self, line: str) -> None:
+        self._said = time.perf_counter()
+        print(line, flush=True)
 
 
 class Bar:
-    """A bar with the time left, for a terminal."""
+    """Two bars with the time left, of the training and of the study, for a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps,"),
-            TextColumn("{task.fields[runs]} runs,"),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("gone, {task.fields[left]} left"),
             console=console,
-            speed_estimate_period=120,
         )
-        self._task = self._bars.add_task("", total=None, what="", runs="")
-        self._runs, self._done, self._steps = 0, 0, 0
+        self._clock = Clock()
+        self._run = self._bars.add_task("", total=1, count="", left="?")
+        self._all = self._bars.add_task("in all", total=1, count="", left="?")
 
     @contextlib.contextmanager
-    def study(self, runs: int, kept: int, steps: int) -> Iterator[None]:
+    def study(self, runs: int, kept: int, work: float) -> Iterator[None]:
         """Begin."""
-        self._runs, self._done, self._steps = runs, kept, steps
-        self._bars.update(self._task, total=steps, runs=f"{kept}/{runs}")
+        self._clock.start(runs, kept, work)
+        self._draw()
         with self._bars:
             yield
 
-    def grow(self, runs: int, steps: int) -> None:
+    def grow(self, runs: int, work: float) -> None:
         """Lengthen the bar."""
-        self._runs += runs
-        self._steps += steps
-        self._bars.update(self._task, total=self._steps, runs=f"{self._done}/{self._runs}")
+        self._clock.grow(runs, work)
+        self._draw()
 
-    def describe(self, spec: RunSpec | None, loss: str) -> None:
+    def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
         """Name what is trained."""
-        self._bars.update(self._task, what=_words(spec, loss))
+        self._clock.begin(steps, cost)
+        self._bars.reset(self._run, description=_words(specs), total=steps)
+        self._draw()
+
+    def skip(self, steps: int) -> None:
+        """Move the training's bar."""
+        self._clock.skip(steps)
+        self._draw()
 
     def advance(self, steps: int) -> None:
-        """Move the bar."""
-        self._bars.advance(self._task, steps)
+        """Move the bars."""
+        self._clock.advance(steps)
+        self._draw()
 
     def finished(self, spec: RunSpec, result: dict[str, Any]) -> None:
-        """Leave the run's result above the bar."""
-        self._done += 1
-        self._bars.update(self._task, runs=f"{self._done}/{self._runs}")
-        self._bars.console.print(f"{_words(spec, spec.loss)}: {_score(result)}", highlight=False)
+        """Leave the run's result above the bars."""
+        self._clock.finished += 1
+        self._draw()
+        self.note(f"{_words([spec])}: {_score(result)}")
+
+    def note(self, line: str) -> None:
+        """Leave the line above the bars."""
+        self._bars.console.print(line, highlight=False, markup=False)
+
+    def _draw(self) -> None:
+        clock = self._clock
+        self._bars.update(
+            self._run,
+            completed=clock.step,
+            count=f"{clock.step}/{clock.steps} steps",
+            left=_or_unknown(clock.left_of_run),
+        )
+        self._bars.update(
+            self._all,
+            completed=clock.share,
+            count=f"{clock.finished}/{clock.runs} runs",
+            left=_or_unknown(clock.left),
+        )
+
+
+def _or_unknown(seconds: float | None) -> str:
+    return "?" if seconds is None else duration(seconds)
 
 
 def for_this_terminal() -> Progress:

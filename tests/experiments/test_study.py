@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import filelock
@@ -69,7 +68,9 @@ def test_run_files_hold_what_the_contract_names(finished):
         assert result["learning_rate"] in TINY.learning_rates
         assert result["status"] in ("finished", "collapsed", "diverged")
         assert set(result["metrics"]) >= CONTRACT_METRICS
-        assert all(isinstance(v, int | float) for v in result["metrics"].values())
+        assert all(isinstance(result["metrics"][name], int | float) for name in CONTRACT_METRICS)
+        # Others may be undefined here: no empty image, no known posterior.
+        assert all(isinstance(v, int | float | None) for v in result["metrics"].values())
         assert [entry["step"] for entry in result["history"]] == list(range(TINY.steps))
         assert all(set(entry) >= CONTRACT_HISTORY for entry in result["history"])
         assert result["environment"]["jax"] == jax.__version__
@@ -259,20 +260,3 @@ def test_logged_steps_hold_the_first_and_the_last():
     assert [entry["step"] for entry in kept] == [entry["loss"] for entry in kept]
     assert (kept[0]["step"], kept[-1]["step"]) == (0, 99)
     assert len(logged(history, 500)) == 100
-
-
-def test_progress_lines_tell_the_time_left(capsys):
-    from experiments.progress import Lines
-
-    lines = Lines()
-    result = {"status": "finished", "metrics": {"dice": 0.81234}}
-    with lines.study(4, 1, 30):
-        for spec in plan(TINY)[:2]:
-            time.sleep(0.01)
-            lines.advance(10)
-            lines.finished(spec, result)
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == "4 runs, 1 of them finished before"
-    assert out[1].startswith("[2/4] bce at 0.1, seed 0: Dice 0.812, about ")
-    assert out[1].endswith(" left")
-    assert out[2].startswith("[3/4] dice at 0.1")

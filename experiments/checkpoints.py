@@ -1,0 +1,164 @@
+"""The middle of a training on disk: it goes on from there after a kill, and ends with the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+__all__ = ["Checkpoint", "Forget", "Keeper"]
+
+
+class Keeper(Protocol):
+    """Keeps the middle of a training."""
+
+    def restore(self, like: Any) -> Any | None:
+        """Give back what was saved last, in the structure of ``like``; ``None``: begin anew."""
+        ...
+
+    def due(self) -> bool:
+        """Say whether it is time to save."""
+        ...
+
+    def save(self, position: Any) -> None:
+        """Save a tree of arrays."""
+        ...
+
+
+class Forget:
+    """Keeps nothing."""
+
+    def restore(self, like: Any) -> None:
+        """Begin anew."""
+
+    def due(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, position: Any) -> None:
+        """Do nothing."""
+
+
+class Checkpoint:
+    """One training's checkpoint in a directory, written whole or not at all by Orbax.
+
+    It is a shortcut and no result: one that is torn, of another training or of other versions is
+    ignored, and one that cannot be written is done without, with one line each.
+
+    Args:
+        path: the directory.
+        identity: what was trained, on what; a checkpoint of anything else is ignored.
+        seconds: between two checkpoints.
+        note: is told the line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        seconds: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self._path = path.absolute()
+        self._identity = json.loads(json.dumps(identity))
+        self._seconds, self._note = seconds, note
+        self._last = time.monotonic()
+        self._saved = 0
+
+    def restore(self, like: Any) -> Any | None:
+        """Read the latest checkpoint."""
+        if not self._path.exists():
+            return None
+        try:
+            with self._manager() as manager:
+                return self._read(manager, like)
+        except Exception as error:  # Orbax, TensorStore and JSON each fail in their own ways.
+            self._note(f"ignored the checkpoint {self._path.name}: {_one_line(error)}")
+            self.remove()
+            return None
+
+    def due(self) -> bool:
+        """Say whether the last one is old enough."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, position: Any) -> None:
+        """Write a checkpoint; the one before it goes once it is there."""
+        from orbax import checkpoint as ocp
+
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(position)]
+        about = {"identity": self._identity, "digest": _digest(leaves)}
+        try:
+            with self._manager() as manager:
+                self._saved = max(self._saved, manager.latest_step() or 0) + 1
+                manager.save(
+                    self._saved,
+                    args=ocp.args.Composite(
+                        arrays=ocp.args.StandardSave(_named(leaves)),
+                        about=ocp.args.JsonSave(about),
+                    ),
+                )
+        except Exception as error:  # A full disk, among others.
+            self._note(f"no checkpoint of {self._path.name} this time: {_one_line(error)}")
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove it: the training has ended."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _manager(self) -> Any:
+        # Imported late: a second that studies of short runs never need.
+        from orbax import checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1,
+            create=False,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+            # The first process alone writes, and waits for no other.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoint"
+            ),
+        )
+        self._path.mkdir(parents=True, exist_ok=True)
+        return ocp.CheckpointManager(self._path, options=options)
+
+    def _read(self, manager: Any, like: Any) -> Any | None:
+        from orbax import checkpoint as ocp
+
+        step = manager.latest_step()
+        if step is None:
+            return None
+        about = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
+        there = about["about"]
+        if there["identity"] != self._identity:
+            raise ValueError("it is of another training, of other versions or another machine")
+        expected, structure = jax.tree.flatten(like)
+        arguments = ocp.args.StandardRestore(_named([np.asarray(leaf) for leaf in expected]))
+        arrays = manager.restore(step, args=ocp.args.Composite(arrays=arguments))["arrays"]
+        leaves = [np.asarray(arrays[name]) for name in sorted(arrays)]
+        if _digest(leaves) != there["digest"]:
+            raise ValueError("its numbers are not those that were written")
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _named(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{index:04d}": leaf for index, leaf in enumerate(leaves)}
+
+
+def _digest(leaves: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,160 @@
+"""Several processes as one study: the first reads, decides and writes, all of them train."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from experiments.errors import ConfigError
+
+__all__ = ["Alone", "Processes", "Together", "all_or_none", "join"]
+
+T = TypeVar("T")
+
+
+class Processes(Protocol):
+    """The processes of a study."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether this one reads and writes the directory."""
+        ...
+
+    def decide(self, what: Callable[[], T]) -> T:
+        """Let the process that writes compute a JSON value, which all return; errors too."""
+        ...
+
+    def share(self, tree: Any) -> Any:
+        """Give everyone the writing process's arrays."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    writes = True
+
+    def decide(self, what: Callable[[], T]) -> T:
+        """Compute it."""
+        return what()
+
+    def share(self, tree: Any) -> Any:
+        """They are there."""
+        return tree
+
+
+class Together:
+    """The processes that `jax.distributed` has joined."""
+
+    @property
+    def writes(self) -> bool:
+        """The first one."""
+        return jax.process_index() == 0
+
+    def decide(self, what: Callable[[], T]) -> T:
+        """Compute it on the first process; what goes wrong there goes wrong everywhere."""
+        if not self.writes:
+            answer = self._broadcast(b"")
+            if "refused" in answer:
+                raise ConfigError(answer["refused"])
+            if "failed" in answer:
+                raise OSError(f"process 0 failed: {answer['failed']}")
+            return answer["value"]
+        try:
+            value = what()
+        except ConfigError as error:
+            self._broadcast(json.dumps({"refused": str(error)}).encode())
+            raise
+        except OSError as error:
+            self._broadcast(json.dumps({"failed": str(error)}).encode())
+            raise
+        # As the others see it: a tuple is a list.
+        return self._broadcast(json.dumps({"value": value}).encode())["value"]
+
+    def share(self, tree: Any) -> Any:
+        """Give everyone the first process's arrays."""
+        return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+
+    def _broadcast(self, message: bytes) -> Any:
+        length = int(multihost_utils.broadcast_one_to_all(np.int32(len(message))))
+        padded = np.zeros(length, np.uint8)
+        if self.writes:
+            padded[:] = np.frombuffer(message, np.uint8)
+        return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))))
+
+
+def join(
+    coordinator: str | None, processes: int | None, process_id: int | None, patience: int
+) -> Processes:
+    """Join the processes of a study.
+
+    Args:
+        coordinator: HOST:PORT of the first process; ``None``: the cluster says, if JAX knows it.
+        processes: how many there are.
+        process_id: which one this is, from 0.
+        patience: seconds without a sign of life after which a process counts as gone.
+
+    Returns:
+        The processes.
+
+    Raises:
+        ConfigError: if they cannot be joined as asked.
+    """
+    if processes == 1:
+        return Alone()
+    given = {"coordinator": coordinator, "processes": processes, "process_id": process_id}
+    missing = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is None]
+    if 0 < len(missing) < len(given):
+        raise ConfigError(
+            f"--distributed was given without {' and '.join(missing)}: give --coordinator, "
+            "--processes and --process-id, or none of them on a cluster that JAX knows"
+        )
+    if process_id is not None and processes is not None and not 0 <= process_id < processes:
+        raise ConfigError(f"process_id must lie in [0, {processes}), got {process_id}")
+    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
+        raise ConfigError(f"coordinator must be HOST:PORT, got {coordinator}")
+    # Between processes on CPUs; GPUs and TPUs have their own ways.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process_id,
+            initialization_timeout=patience,
+            heartbeat_timeout_seconds=patience,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the processes could not be joined: {reason}") from None
+    return Together()
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Stop this process at once, with a message, when it or another one has failed.
+
+    Left to itself it would wait at its exit for a process that is no longer there. Mistakes of
+    the user's, which `Together.decide` tells every process of, pass.
+    """
+    try:
+        yield
+    except (ConfigError, OSError):
+        raise
+    except BaseException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        print(
+            f"error: process {jax.process_index()} of {jax.process_count()} stops, because it or "
+            f"another one of them has failed ({reason}); start all of them again: finished runs "
+            "are kept",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
