@@ -10,31 +10,39 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import eval_jaxpr
 from jax.custom_derivatives import SymbolicZero
+
+from dice_jax.shards import sum_shards
 
 __all__ = ["sum_over_pixels"]
 
-# Maps the operands, cut to any block of pixels, to a pytree of per-pixel arrays.
+Arrays = tuple[jax.Array, ...]
+# Maps the operands, cut to any block of pixels, and what they share to a pytree of arrays.
 Terms = Callable[..., Any]
 
 
 def sum_over_pixels(
-    terms: Terms, operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int
+    terms: Terms,
+    operands: Arrays,
+    axes: tuple[int, ...],
+    ndim: int,
+    shared: Arrays = (),
 ) -> Any:
     """Add up per-pixel terms over some pixel axes, reading every operand once.
 
     On a CPU the pixels are taken in tiles that stay in its cache, and the backward pass computes a
-    tile again instead of storing anything. Elsewhere it is one expression, which XLA fuses. Which
-    of the two is decided when the program is lowered: a TPU program may be compiled on a CPU host.
+    tile again instead of storing anything; pixels that are spread over several CPU devices are
+    added up where they are. Elsewhere it is one expression, which XLA fuses. Which of them is
+    decided when the program is lowered: a TPU program may be compiled on a CPU host.
 
     Args:
-        terms: maps operands [..., *trailing] to a pytree of arrays [..., *trailing], pixel by
-            pixel: it must not mix pixels.
+        terms: maps operands [..., *trailing], and then ``shared``, to a pytree of arrays
+            [..., *trailing], pixel by pixel: it must not mix pixels, nor close over traced values.
         operands: arrays whose first ``ndim`` axes are the pixel shape, the first one's; the others
             may have axes of size 1 there. Their further axes are free.
         axes: the pixel axes to sum over, ascending.
         ndim: how many axes are pixel axes.
+        shared: arrays that every pixel needs, a traced option or a distance matrix.
 
     Returns:
         The pytree of ``terms``, with the pixel axes ``axes`` summed: by several partial sums each,
@@ -42,13 +50,17 @@ def sum_over_pixels(
     """
     plain = functools.partial(_plain_sums, terms, axes)
     plan = _plan(operands, axes, ndim)
-    if plan is None:
-        return plain(*operands)
-    tiled = functools.partial(_tiled_sums, terms, plan)
-    return jax.lax.platform_dependent(*operands, cpu=tiled, default=plain)
+    # Partly one device's own and partly the compiler's to spread: only an expression is both.
+    if plan is None or _manual_axes() == "some":
+        return plain(shared, operands)
+    if _may_be_sharded():
+        on_cpu = functools.partial(_sharded_sums, terms, axes, ndim)
+    else:
+        on_cpu = functools.partial(_tiled_sums, terms, plan)
+    return jax.lax.platform_dependent(shared, operands, cpu=on_cpu, default=plain)
 
 
-def _plain_sums(terms: Terms, axes: tuple[int, ...], *operands: jax.Array) -> Any:
+def _plain_sums(terms: Terms, axes: tuple[int, ...], shared: Arrays, operands: Arrays) -> Any:
     def total(term: jax.Array) -> jax.Array:
         if not axes:
             return term
@@ -56,7 +68,38 @@ def _plain_sums(terms: Terms, axes: tuple[int, ...], *operands: jax.Array) -> An
         rows = jax.lax.optimization_barrier(jnp.sum(term, axes[-1], keepdims=True))
         return jnp.sum(rows, axes)
 
-    return jax.tree.map(total, terms(*operands))
+    return jax.tree.map(total, terms(*operands, *shared))
+
+
+def _sharded_sums(
+    terms: Terms, axes: tuple[int, ...], ndim: int, shared: Arrays, operands: Arrays
+) -> Any:
+    def local(valid: jax.Array | None, shared: Arrays, operands: Arrays) -> Any:
+        block_terms = terms
+        if valid is not None:
+            block_terms, operands = _within(terms, len(operands)), (*operands, valid)
+        plan = _plan(operands, axes, ndim)
+        if plan is None:
+            return _plain_sums(block_terms, axes, shared, operands)
+        return _tiled_sums(block_terms, plan, shared, operands)
+
+    plain = functools.partial(_plain_sums, terms, axes)
+    return sum_shards(local, plain, shared, operands, axes, ndim)
+
+
+def _within(terms: Terms, count: int) -> Terms:
+    """Take a mark of the pixels that exist as a further operand; others add nothing."""
+
+    def marked(*arguments: jax.Array) -> Any:
+        operands, valid, shared = arguments[:count], arguments[count], arguments[count + 1 :]
+
+        def cut(term: jax.Array) -> jax.Array:
+            inside = valid.reshape(valid.shape + (1,) * (term.ndim - valid.ndim))
+            return jnp.where(inside, term, jnp.zeros_like(term))
+
+        return jax.tree.map(cut, terms(*operands, *shared))
+
+    return marked
 
 
 class _Plan(NamedTuple):
@@ -99,7 +142,6 @@ def _plan(operands: tuple[jax.Array, ...], axes: tuple[int, ...], ndim: int) -> 
         axes != tuple(range(kept, ndim))
         or regions * pixels < _FEWEST_PIXELS
         or pixels < _FEWEST_PIXELS_PER_REGION
-        or _may_be_sharded()
     ):
         return None
     classes = max(math.prod(x.shape[ndim:]) for x in operands)
@@ -121,12 +163,11 @@ def _largest_divisor(n: int, most: int) -> int:
 
 
 def _may_be_sharded() -> bool:
-    """Whether an operand may be spread over several CPU devices: a scan would gather it.
+    """Whether an operand may be spread over several CPU devices: a loop over it would gather it.
 
     Inside `shard_map` every array is one device's own.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.axis_names and set(mesh.manual_axes) == set(mesh.axis_names):
+    if _manual_axes() == "all":
         return False
     try:
         return jax.local_device_count("cpu") > 1
@@ -134,7 +175,15 @@ def _may_be_sharded() -> bool:
         return False
 
 
-def _tiled_sums(terms: Terms, plan: _Plan, *operands: jax.Array) -> Any:
+def _manual_axes() -> str:
+    """Which of the mesh's axes `shard_map` has taken over: all, some or none."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.manual_axes:
+        return "none"
+    return "all" if set(mesh.manual_axes) == set(mesh.axis_names) else "some"
+
+
+def _tiled_sums(terms: Terms, plan: _Plan, shared: Arrays, operands: Arrays) -> Any:
     """Cut off what no whole tile holds; sum the tiles and the rest."""
     kept, ndim = plan.kept, len(plan.shape)
     whole = plan.tiles * plan.rows * plan.lanes
@@ -145,9 +194,9 @@ def _tiled_sums(terms: Terms, plan: _Plan, *operands: jax.Array) -> Any:
         for x in operands
     ]
     main = [x[:, :whole] if plan.rest else x for x in flat]
-    sums = _tile_loop(terms, plan, tuple(_tiles(x, plan) for x in main))
+    sums = _tile_loop(terms, plan, shared, tuple(_tiles(x, plan) for x in main))
     if plan.rest:
-        rest = _plain_sums(terms, (1,), *(x[:, whole:] for x in flat))
+        rest = _plain_sums(terms, (1,), shared, tuple(x[:, whole:] for x in flat))
         sums = jax.tree.map(jnp.add, sums, rest)
     return jax.tree.map(lambda s: s.reshape(plan.shape[:kept] + s.shape[1:]), sums)
 
@@ -189,21 +238,6 @@ def _sum_lanes(lanes: jax.Array) -> jax.Array:
     return lanes[0]
 
 
-def _closed(terms: Terms, block: tuple[Any, ...]) -> tuple[Terms, list[jax.Array]]:
-    """Turn what ``terms`` closes over (a traced option, a distance matrix) into arguments.
-
-    A derivative rule may not close over traced values: they come before the operands now.
-    """
-    program, shapes = jax.make_jaxpr(terms, return_shape=True)(*block)
-    structure = jax.tree.structure(shapes)
-
-    def of_arguments(*arguments: jax.Array) -> Any:
-        consts, operands = arguments[: len(program.consts)], arguments[len(program.consts) :]
-        return jax.tree.unflatten(structure, eval_jaxpr(program.jaxpr, consts, *operands))
-
-    return of_arguments, program.consts
-
-
 def _widened(x: jax.Array) -> jax.Array:
     """Read bfloat16 as float32.
 
@@ -213,15 +247,16 @@ def _widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
 
 
-def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
+def _tile_loop(terms: Terms, plan: _Plan, shared: Arrays, tiles: Arrays) -> Any:
     """Sum the tiles [regions * tiles, rows, lanes, ...] of each region: [regions, ...].
 
     The value is a loop that nothing differentiates; its derivative is a sum over tiles again, of
     the terms' derivatives, which JAX transposes to the gradient tile by tile.
     """
-    tile_terms, shared = _closed(terms, tuple(_widened(x[0]) for x in tiles))
-    whole_terms = _closed(terms, tuple(map(_widened, tiles)))[0] if plan.per_pixel else tile_terms
     n = len(shared)
+
+    def block_terms(*arguments: jax.Array) -> Any:
+        return terms(*arguments[n:], *arguments[:n])
 
     @jax.custom_jvp
     def sums(*arguments: jax.Array) -> Any:
@@ -229,7 +264,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
 
         def tile_sums(index: jax.Array) -> Any:
             cut = (_widened(x[index]) for x in tiles)
-            return jax.tree.map(lambda term: _add_up(term, plan), tile_terms(*shared, *cut))
+            return jax.tree.map(lambda term: _add_up(term, plan), block_terms(*shared, *cut))
 
         zero = _zeros((), jax.eval_shape(tile_sums, jnp.int32(0)), arguments)
 
@@ -260,7 +295,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
         """Sum the derivatives of the terms along the tangents of those operands that move."""
         if plan.per_pixel:
             # Its transpose is one elementwise expression: fused, and spread over the cores.
-            spread = _derivative(whole_terms, primals, moving)
+            spread = _derivative(block_terms, primals, moving)
             block, pixel_axes = (plan.regions, plan.tiles * plan.rows, plan.lanes), primals[n].ndim
 
             def total(t: jax.Array) -> jax.Array:
@@ -270,7 +305,7 @@ def _tile_loop(terms: Terms, plan: _Plan, tiles: tuple[jax.Array, ...]) -> Any:
 
         def tile_push(cut: tuple[jax.Array, ...], moving_cut: dict[int, jax.Array]) -> Any:
             moved = {i: t for i, t in moving.items() if i < n} | moving_cut
-            pushed = _derivative(tile_terms, (*primals[:n], *cut), moved)
+            pushed = _derivative(block_terms, (*primals[:n], *cut), moved)
             return jax.tree.map(lambda t: _add_up(t, plan), pushed)
 
         def step(carry: Any, cut: Any) -> tuple[Any, None]:

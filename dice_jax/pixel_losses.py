@@ -253,13 +253,15 @@ def _unified_focal_loss(
     powers = power(tversky[..., 1:], 1 - gamma)
     overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / classes
 
-    def terms(x: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    def terms(
+        x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array
+    ) -> dict[str, jax.Array]:
         y = class_indicators(labels, classes, dtype)
         cross_entropy = _cross_entropy(x, y)
         rare = delta * (1 - y[..., 0]) * cross_entropy
         return {"focal": rare + (1 - delta) * y[..., 0] * _focal(cross_entropy, gamma)}
 
-    ndim = labels.ndim
-    pixels = weighted_sums(terms, (logits, labels), where, axes, ndim=ndim, dtype=dtype)
+    arrays, shared = (logits, labels), (delta, gamma)
+    pixels = weighted_sums(terms, arrays, where, axes, ndim=labels.ndim, dtype=dtype, shared=shared)
     focal = ratio(pixels["focal"], pixels["count"], jnp.zeros_like(pixels["count"]))
     return weight * focal + (1 - weight) * overlap

@@ -270,18 +270,20 @@ def weighted_sums(
     *,
     ndim: int,
     dtype: Any,
+    shared: tuple[jax.Array, ...] = (),
 ) -> dict[str, jax.Array]:
     """Σ w·term over pooled pixels, in one pass, for each of some per-pixel terms.
 
     Args:
-        terms: maps the arrays, pixel by pixel, to named arrays [..., *trailing] of type ``dtype``;
-            it must be finite where they are all 0.
+        terms: maps the arrays, pixel by pixel, and then ``shared`` to named arrays
+            [..., *trailing] of type ``dtype``; it must be finite where the arrays are all 0.
         arrays: [..., *trailing] each.
         where: w, boolean or floating with ``ndim`` axes, or ``None`` for 1. Where it is 0 a pixel
             adds nothing to any value or gradient, whatever it holds.
         axes: the pixel axes to sum over, ascending.
         ndim: the number of pixel axes.
         dtype: the type to accumulate in.
+        shared: arrays that every pixel needs, a traced option say. Terms must not close over them.
 
     Returns:
         The sums by name, and Σ w as ``count``.
@@ -289,11 +291,12 @@ def weighted_sums(
     # A tile has fewer pixel axes than the image: count from the end.
     trailing = arrays[0].ndim - ndim
 
-    def weighted(*pixels: jax.Array) -> dict[str, jax.Array]:
+    def weighted(*pixels_and_shared: jax.Array) -> dict[str, jax.Array]:
         if where is None:
-            return terms(*pixels)
-        *values, weight = pixels
-        named = terms(*(inside(x, weight) for x in values))
+            return terms(*pixels_and_shared)
+        *values, weight = pixels_and_shared[: len(arrays) + 1]
+        options = pixels_and_shared[len(arrays) + 1 :]
+        named = terms(*(inside(x, weight) for x in values), *options)
         shape = values[0].shape[: values[0].ndim - trailing]
         weight = jnp.broadcast_to(weight, shape).astype(dtype)
 
@@ -303,7 +306,7 @@ def weighted_sums(
         return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
 
     operands = arrays if where is None else (*arrays, where)
-    sums = sum_over_pixels(weighted, operands, axes, ndim)
+    sums = sum_over_pixels(weighted, operands, axes, ndim, shared)
     if where is None:
         shape = arrays[0].shape[:ndim]
         kept = tuple(n for i, n in enumerate(shape) if i not in axes)

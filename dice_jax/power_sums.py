@@ -80,12 +80,12 @@ def _noise_robust_dice_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     gamma = jnp.asarray(gamma, dtype)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         return {"error": power(jnp.abs(p - y), gamma), "size": p * p + y * y}
 
-    ndim = probabilities.ndim
-    sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
+    arrays, ndim = (probabilities, targets), probabilities.ndim
+    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(gamma,))
     return _smoothed(sums["error"], sums["size"], smooth)
 
 
@@ -149,13 +149,13 @@ def _dice_plus_plus_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     gamma = jnp.asarray(gamma, dtype)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         error = power(p * (1 - y), gamma) + power((1 - p) * y, gamma)
         return {"error": error, "size": 2 * p * y + error}
 
-    ndim = probabilities.ndim
-    sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
+    arrays, ndim = (probabilities, targets), probabilities.ndim
+    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(gamma,))
     # 1 − (2I + s)/(2I + E + s) is E/(2I + E + s), without the cancellation.
     return _smoothed(sums["error"], sums["size"], smooth)
 
@@ -294,15 +294,15 @@ def _self_adjusting_dice_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     alpha = jnp.asarray(alpha, dtype)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, alpha: jax.Array) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         # `power` is 0 at base 0; for α = 0 the factor is 1 there too.
         p = jnp.where(alpha == 0, jnp.ones_like(p), power(1 - p, alpha)) * p
         # p + y − 2py, term by term: the difference of the sums would cancel.
         return {"error": p * (1 - y) + (1 - p) * y, "size": p + y}
 
-    ndim = probabilities.ndim
-    sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
+    arrays, ndim = (probabilities, targets), probabilities.ndim
+    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(alpha,))
     return _smoothed(sums["error"], sums["size"], smooth)
 
 

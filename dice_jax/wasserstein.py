@@ -97,7 +97,7 @@ def _generalized_wasserstein_dice_loss(
     largest = jnp.max(distances)
     distances = ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
 
-    def terms(p: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, labels: jax.Array, distances: jax.Array) -> dict[str, jax.Array]:
         y = class_indicators(labels, distances.shape[0], dtype)
         # Not in the accelerators' fast, short formats.
         from_label = jnp.matmul(y, distances, precision=jax.lax.Precision.HIGHEST)
@@ -105,6 +105,6 @@ def _generalized_wasserstein_dice_loss(
         return {"error": error, "size": 2 * (1 - y[..., 0]) * (1 - error) + error}
 
     arrays, ndim = (probabilities, labels), labels.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype)
+    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(distances,))
     size = sums["size"] + jnp.asarray(smooth, dtype)
     return ratio(sums["error"], size, jnp.zeros_like(size))
