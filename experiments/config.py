@@ -190,6 +190,27 @@ class StudyConfig:
                 f"least {least / pixels * (1 - self.empty_share):.2g}"
             )
 
+        self._check_labels(fraction, inside * pixels / objects)
+
+    def _check_labels(self, fraction: float, object_pixels: float) -> None:
+        shape = SHAPES[self.shape]
+        if shape.posterior and (self.label_noise or self.annotator_bias):
+            raise ConfigError(
+                f"shape {self.shape} draws its labels pixel by pixel and has no boundary to move: "
+                "leave label_noise and annotator_bias at 0"
+            )
+        for name, pixels in (
+            ("label_noise", self.label_noise),
+            ("annotator_bias", -self.annotator_bias),
+        ):
+            half_width = shape.half_width(object_pixels)
+            if pixels > half_width:
+                raise ConfigError(
+                    f"{name} {getattr(self, name):g} would erase a {self.shape} of "
+                    f"{object_pixels:.0f} pixels (fraction {fraction:g}): half its width is "
+                    f"{half_width:.1f} pixels"
+                )
+
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
