@@ -130,6 +130,7 @@ def join(
             process_id,
             initialization_timeout=patience,
             heartbeat_timeout_seconds=patience,
+            shutdown_timeout_seconds=patience,
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -148,6 +149,9 @@ def all_or_none() -> Iterator[None]:
         yield
     except (ConfigError, OSError):
         raise
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it stopped", file=sys.stderr, flush=True)
+        os._exit(130)
     except BaseException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         print(

@@ -152,7 +152,8 @@ class _Tier:
     def _groups(self, specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
         # A group is made of the whole plan, not of what is missing: on an accelerator its runs
         # are one program, and a study that was cut off ends with the numbers of one that was not.
-        groups = together(self.config, specs) if scans_by_default() else [[s] for s in specs]
+        at_once = self.placement is None and scans_by_default()
+        groups = together(self.config, specs) if at_once else [[spec] for spec in specs]
         return [group for group in groups if self._missing(group)]
 
     def _work(self, specs: Sequence[RunSpec]) -> float:

@@ -29,7 +29,7 @@ Report = Callable[[int], None]
 
 # Between two looks at the progress: long enough that the device seldom waits for the host.
 _SECONDS_A_LOOK = 1.0
-_FIRST_STEPS, _MOST_STEPS, _STEPS_OF_MANY = 2, 200, 20
+_FIRST_STEPS, _MOST_STEPS = 2, 200
 
 
 class Task(NamedTuple):
@@ -234,10 +234,9 @@ def _steps_together(
 class _Together:
     """Several runs, and many steps, in one compiled program."""
 
-    def __init__(
-        self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: str, placement: Placement
-    ) -> None:
-        self._arm, self._optimiser, self._placement = arm, optimiser, placement
+    def __init__(self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: str) -> None:
+        self._arm, self._optimiser = arm, optimiser
+        self._placement = placement = RunsApart(len(tasks))
         starts = [_start(model, task, optimiser) for task in tasks]
         self._graph = starts[0][0]
         self._states = _stack([state for _, state in starts])
@@ -339,19 +338,20 @@ def train(
         arm: the loss.
         tasks: one per run.
         optimiser: a name in `optimisers.OPTIMISERS`.
-        scanned: train all of them in one compiled program (vmap over tasks, a loop over steps);
-            ``None``: unless the device is a CPU.
-        placement: where the arrays live; ``None``: on one device, or, in one program, the runs
-            spread over this process's devices.
+        scanned: train all of them in one compiled program (vmap over tasks, a loop over steps),
+            spread over this process's devices; ``None``: where no placement is given, and the
+            device is no CPU.
+        placement: of a training step by step; ``None``: on one device.
         keeper: keeps the middle of the training; only for one program, or for one task.
         report: called with a number of steps that were done.
 
     Returns:
         One `TrainedRun` per task.
     """
-    if scanned if scanned is not None else scans_by_default():
-        where = RunsApart(len(tasks)) if placement is None else placement
-        program = _Together(model, arm, tasks, optimiser, where)
+    if scanned is None:
+        scanned = placement is None and scans_by_default()
+    if scanned:
+        program = _Together(model, arm, tasks, optimiser)
         end = _drive(program, len(tasks[0].order), keeper or Forget(), report)
         seconds = end.seconds / len(tasks)
         trained = []
@@ -359,10 +359,9 @@ def train(
             state, history = jax.tree.map(lambda leaf, run=run: leaf[run], (end.state, end.history))
             trained.append(_trained(state, history, seconds))
         return trained
-    where = OneDevice() if placement is None else placement
     trained = []
     for task in tasks:
-        program = _Stepwise(model, arm, task, optimiser, where)
+        program = _Stepwise(model, arm, task, optimiser, placement or OneDevice())
         end = _drive(program, len(task.order), keeper or Forget(), report)
         trained.append(_trained(end.state, end.history, end.seconds))
     return trained
@@ -393,9 +392,6 @@ def _drive(program: _Program, steps: int, keeper: Keeper, report: Report) -> _Po
 
 def _next_part(done: int, seconds: float) -> int:
     """Choose how many steps the next part has: about a second's."""
-    if jax.process_count() > 1:
-        # Clocks differ, and all processes must run the same programs.
-        return _STEPS_OF_MANY
     # Step by step from the first part's, which was compiled on the way.
     wanted = np.clip(done * _SECONDS_A_LOOK / seconds, done // 4, done * 4)
     return int(np.clip(wanted, 1, _MOST_STEPS))
