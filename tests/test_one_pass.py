@@ -1,7 +1,5 @@
 """The pass itself, with terms of its own: what it is given is summed, however it is cut."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,8 +23,8 @@ def axes_of(shape, kept):
 @pytest.mark.parametrize(
     ("name", "kept"), [(n, k) for n, s in SHAPES.items() for k in (0, 1) if len(s) > k]
 )
-def test_terms_may_use_traced_values_that_are_no_operands(name, kept, classes):
-    """A power, a distance matrix: differentiated and mapped over, in every path."""
+def test_what_all_pixels_share_is_differentiated_and_mapped_over_in_every_path(name, kept, classes):
+    """A power, a distance matrix."""
     shape = SHAPES[name]
     axes, ndim = axes_of(shape, kept), len(shape)
     rng = np.random.default_rng(0)
@@ -34,16 +32,16 @@ def test_terms_may_use_traced_values_that_are_no_operands(name, kept, classes):
         x = jnp.asarray(rng.uniform(0.1, 1, shape if classes is None else (*shape, classes)))
         mix = jnp.asarray(rng.uniform(size=(3, 3)))
 
-        def terms_of(power, mix, x):
+        def terms_of(x, power, mix):
             mixed = x if classes is None else x @ mix
             return {"power": mixed**power, "count": jnp.ones_like(mixed)}
 
         def passed(x, power, mix):
-            terms = functools.partial(terms_of, power, mix)
-            return sum_over_pixels(terms, (x,), axes, ndim)["power"].sum()
+            shared = (power, mix)
+            return sum_over_pixels(terms_of, (x,), axes, ndim, shared)["power"].sum()
 
         def written_out(x, power, mix):
-            return jnp.sum(terms_of(power, mix, x)["power"])
+            return jnp.sum(terms_of(x, power, mix)["power"])
 
         for function in (
             jax.value_and_grad,
