@@ -299,7 +299,12 @@ def _index(placed: dict[str, list[Symbol]]) -> str:
         "",
     ]
     for name, symbols in placed.items():
-        lines += [f"## [{PAGES[name].title}]({name}.md)", "", "| name | |", "| --- | --- |"]
+        lines += [
+            f"## [{PAGES[name].title}]({name}.md)",
+            "",
+            "| name | what it is |",
+            "| --- | --- |",
+        ]
         for symbol in symbols:
             if not (inspect.isfunction(symbol.value) or inspect.isclass(symbol.value)):
                 continue

@@ -25,9 +25,8 @@ def _address(name: str) -> str | None:
         parts = f"{room}{name}".split(".")
         value: Any = dice_jax
         for part in parts:
-            value = getattr(value, part, None)
-        module = str(getattr(value, "__module__", ""))
-        if value is not None and module.startswith("dice_jax") and not part.startswith("_"):
+            value = None if part.startswith("_") else getattr(value, part, None)
+        if str(getattr(value, "__module__", "")).startswith("dice_jax"):
             return ".".join(["dice_jax", *parts])
     return None
 

@@ -108,7 +108,7 @@ def on_files(files: Any, *, config: Any) -> Any:
             "",
             '<div class="gallery" markdown>',
             "",
-            *cards,
+            "\n\n".join(cards),
             "",
             "</div>",
             "",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
 import dice_jax as dj
-from dice_jax.analysis import compare_losses
+from dice_jax.analysis import compare_gradients, pixel_gradient
 
 losses = {
     "Dice": dj.dice_loss,
@@ -28,8 +28,9 @@ key_y, key_z = jax.random.split(jax.random.key(0))
 y = jax.random.uniform(key_y, (64, 64)) < 0.1
 z = 2 * jax.random.normal(key_z, y.shape) + jnp.where(y, 1.0, -2.0)
 
-cosines = [[compare_losses(a, b, z, y).cosine for b in losses.values()] for a in losses.values()]
-cosines = jnp.array(cosines)
+at_logits = {"sums": dj.sigmoid_region_sums}
+pulls = [pixel_gradient(loss, z, y, **at_logits) for loss in losses.values()]
+cosines = jnp.array([[compare_gradients(a, b).cosine for b in pulls] for a in pulls])
 
 figure, ax = plt.subplots(figsize=(6.2, 5), layout="constrained")
 image = ax.imshow(cosines, cmap="viridis", vmin=min(0.5, float(cosines.min())), vmax=1)

@@ -17,7 +17,7 @@ levels, copies = 40, 200
 # Rarely sure: most pixels are background.
 mu = jnp.linspace(0.01, 0.95, levels) ** 2
 cases = {
-    "cross-entropy": (dj.binary_cross_entropy_loss, cross_entropy_oracle, 400.0),
+    "cross-entropy": (dj.binary_cross_entropy_loss, cross_entropy_oracle, 40.0),
     "Dice": (lambda sums: dj.dice_loss(sums, smooth=1e-5), dice_oracle, 150.0),
     "squared Dice": (
         lambda sums: dj.squared_dice_loss(sums, smooth=1e-5),

@@ -1,9 +1,9 @@
 """Does Dice up-weight the foreground throughout training?
 
-No. Its ratio of foreground to background gradient is 2/D − 1 ([C1](../theory.md#c1)): large at
-the start, and 1 once the overlap is good. Here a linear model learns a noisy disk by Dice; the
-ratio falls as D rises, and the weight that would make cross-entropy pull as hard as Dice moves
-with it by orders of magnitude ([C12](../theory.md#c12)).
+No. Its ratio of foreground to background gradient is 2/D − 1 ([C1](../theory.md#c1)): large at the
+start, and on its way to 1 as the overlap grows. Here a linear model learns a noisy disk by Dice.
+The weight that would make cross-entropy pull as hard as Dice is no constant either
+([C12](../theory.md#c12)).
 """
 
 import jax

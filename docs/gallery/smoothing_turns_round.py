@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 
 import dice_jax as dj
 
-constant = jnp.linspace(0.001, 0.999, 200)
+constant = jnp.logspace(-4, 0, 200)
 pixels = 64 * 64
 
 
@@ -28,13 +28,14 @@ def loss_of_constant(size, smooth):
     return dj.dice_loss(sums, smooth=smooth)
 
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for ax, size in zip(axes, (20.0, 400.0), strict=True):
     for smooth, style in ((1e-5, "-"), (0.1, "--"), (1.0, ":")):
         loss = loss_of_constant(jnp.float32(size), jnp.float32(smooth))
         best = int(jnp.argmin(loss))
         (line,) = ax.plot(constant, loss, style, label=f"s = {smooth:g}")
         ax.plot(constant[best], loss[best], "o", color=line.get_color())
+    ax.set_xscale("log")
     ax.set(title=f"object of {size:g} pixels in 64²", xlabel="constant prediction")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("Dice loss (dot: its minimum)")

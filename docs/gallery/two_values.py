@@ -14,11 +14,11 @@ import matplotlib.pyplot as plt
 import dice_jax as dj
 from dice_jax.analysis import pixel_gradient, plots
 
-rows, columns = jnp.mgrid[:24, :24]
-mask = (rows - 10) ** 2 + (columns - 14) ** 2 < 30
+rows, columns = jnp.mgrid[:48, :48]
+mask = (rows - 20) ** 2 + (columns - 28) ** 2 < 120
 # A network that has found half of the object and sees something else in a corner.
-logits = 3 - 0.5 * jnp.hypot(rows - 13.0, columns - 16.0)
-logits = jnp.where((rows > 19) & (columns < 5), 3.0, logits)
+logits = 3 - 0.25 * jnp.hypot(rows - 26.0, columns - 32.0)
+logits = jnp.where((rows > 38) & (columns < 10), 3.0, logits)
 p = jax.nn.sigmoid(logits)
 
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")

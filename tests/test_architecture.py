@@ -1,0 +1,55 @@
+"""The rooms keep their one-way flow, and the contracts that say so can break."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("dice_jax", "experiments", "benchmarks")
+
+
+PROGRAM = "from importlinter.cli import lint_imports as f; raise SystemExit(f(no_cache=True))"
+
+
+def lint(folder):
+    # With -c, the packages of the working directory come first.
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_contracts_hold():
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("dice_jax/region_sums.py", "from dice_jax import losses", "one way"),
+        ("dice_jax/losses.py", "import dice_jax.power_sums", "one way"),
+        ("dice_jax/new_room.py", "", "one way"),
+        ("dice_jax/analysis/balance.py", "from dice_jax.analysis import plots", "Pictures"),
+        ("dice_jax/overlap.py", "import experiments", "knows neither"),
+        ("benchmarks/works.py", "import experiments.models", "knows neither"),
+        ("dice_jax/skeleton.py", "def f():\n    import scipy.ndimage", "JAX and NumPy alone"),
+        ("experiments/arms.py", "from dice_jax.losses import dice_loss", "public names only"),
+    ],
+)
+def test_each_contract_can_break(tmp_path, file, line, contract):
+    for package in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__", "results", "notebooks")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    broken = tmp_path / file
+    before = broken.read_text() if broken.exists() else ""
+    broken.write_text(f"{before}\n{line}\n")
+    result = lint(tmp_path)
+    assert result.returncode == 1, result.stdout + result.stderr
+    # Long names are wrapped.
+    words = " ".join(result.stdout.split())
+    assert contract in words.partition("Broken contracts")[2]
