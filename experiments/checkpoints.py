@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +16,9 @@ import jax
 import numpy as np
 
 __all__ = ["Checkpoint", "Forget", "Keeper"]
+
+
+_LOGGER = logging.getLogger("absl")
 
 
 class Keeper(Protocol):
@@ -92,15 +97,15 @@ class Checkpoint:
         """Write a checkpoint; the one before it goes once it is there."""
         from orbax import checkpoint as ocp
 
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(position)]
-        about = {"identity": self._identity, "digest": _digest(leaves)}
+        packed = _packed(position)
+        about = {"identity": self._identity, "digest": _digest(packed)}
         try:
             with self._manager() as manager:
                 self._saved = max(self._saved, manager.latest_step() or 0) + 1
                 manager.save(
                     self._saved,
                     args=ocp.args.Composite(
-                        arrays=ocp.args.StandardSave(_named(leaves)),
+                        arrays=ocp.args.StandardSave({"packed": packed}),
                         about=ocp.args.JsonSave(about),
                     ),
                 )
@@ -112,7 +117,8 @@ class Checkpoint:
         """Remove it: the training has ended."""
         shutil.rmtree(self._path, ignore_errors=True)
 
-    def _manager(self) -> Any:
+    @contextlib.contextmanager
+    def _manager(self) -> Iterator[Any]:
         # Imported late: a second that studies of short runs never need.
         from orbax import checkpoint as ocp
 
@@ -127,7 +133,14 @@ class Checkpoint:
             ),
         )
         self._path.mkdir(parents=True, exist_ok=True)
-        return ocp.CheckpointManager(self._path, options=options)
+        # It warns of what a kill left behind, which is then ignored or removed.
+        level = _LOGGER.level
+        _LOGGER.setLevel(logging.ERROR)
+        try:
+            with ocp.CheckpointManager(self._path, options=options) as manager:
+                yield manager
+        finally:
+            _LOGGER.setLevel(level)
 
     def _read(self, manager: Any, like: Any) -> Any | None:
         from orbax import checkpoint as ocp
@@ -139,25 +152,35 @@ class Checkpoint:
         there = about["about"]
         if there["identity"] != self._identity:
             raise ValueError("it is of another training, of other versions or another machine")
-        expected, structure = jax.tree.flatten(like)
-        arguments = ocp.args.StandardRestore(_named([np.asarray(leaf) for leaf in expected]))
-        arrays = manager.restore(step, args=ocp.args.Composite(arrays=arguments))["arrays"]
-        leaves = [np.asarray(arrays[name]) for name in sorted(arrays)]
-        if _digest(leaves) != there["digest"]:
+        arguments = ocp.args.StandardRestore({"packed": _packed(like)})
+        packed = manager.restore(step, args=ocp.args.Composite(arrays=arguments))["arrays"][
+            "packed"
+        ]
+        if _digest(packed) != there["digest"]:
             raise ValueError("its numbers are not those that were written")
-        return jax.tree.unflatten(structure, leaves)
+        return _unpacked(packed, like)
 
 
-def _named(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{index:04d}": leaf for index, leaf in enumerate(leaves)}
+# One array of bytes: it is written once and not leaf by leaf, and read whole or not at all.
 
 
-def _digest(leaves: list[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for leaf in leaves:
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+def _packed(tree: Any) -> np.ndarray:
+    parts = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+    return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def _unpacked(packed: np.ndarray, like: Any) -> Any:
+    expected, structure = jax.tree.flatten(like)
+    leaves, at = [], 0
+    for leaf in map(np.asarray, expected):
+        end = at + leaf.nbytes
+        leaves.append(packed[at:end].view(leaf.dtype).reshape(leaf.shape).copy())
+        at = end
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _digest(packed: np.ndarray) -> str:
+    return hashlib.sha256(packed.tobytes()).hexdigest()
 
 
 def _one_line(error: Exception) -> str:
