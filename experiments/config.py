@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.arms import POOLINGS, SMOOTH, known_losses, parse_arm
 from experiments.errors import ConfigError
+from experiments.folder import measured, read_folder
 from experiments.models import MODELS, STARTS
 from experiments.optimisers import OPTIMISERS
 from experiments.shapes import SHAPES
@@ -149,6 +152,11 @@ class StudyConfig:
             raise ConfigError(f"empty_share must lie in [0, 1), got {self.empty_share:g}")
         divisor = MODELS[self.model].size_divisor
         for name, side in zip(("image_size", "image_width"), self.image_shape, strict=True):
+            if side % divisor and self.data is not None:
+                raise ConfigError(
+                    f"the images of {self.data} are {self.image_shape[0]}x{self.image_shape[1]} "
+                    f"pixels, the {self.model} model takes multiples of {divisor}: crop or pad them"
+                )
             if side % divisor:
                 raise ConfigError(
                     f"{name} must be a multiple of {divisor} for the {self.model} model, got {side}"
@@ -277,12 +285,27 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
 }
 
 
-def resolve(preset: str = "quick", model: str | None = None, **changes: Any) -> StudyConfig:
+# What --data measures, and what it has no use for.
+_MEASURED = (
+    "fractions", "image_size", "image_width", "train_images", "validation_images", "test_images",
+)  # fmt: skip
+_SYNTHETIC = ("shape", "objects", "object_pixels", "empty_share", "reference_dice")
+
+
+def resolve(
+    preset: str = "quick",
+    model: str | None = None,
+    *,
+    data: str | Path | None = None,
+    **changes: Any,
+) -> StudyConfig:
     """Take a preset and change what was asked for.
 
     Args:
         preset: a name in `PRESETS`.
         model: bias, linear or unet; ``None``: the U-Net.
+        data: a directory of a user's own images/ and masks/, see `folder.read_folder`; what it
+            holds decides the fraction, the image size and how many images there are.
         **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
 
     Returns:
@@ -301,4 +324,21 @@ def resolve(preset: str = "quick", model: str | None = None, **changes: Any) -> 
     unknown = set(given) - {field.name for field in dataclasses.fields(StudyConfig)}
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(sorted(unknown))}")
+    if data is not None:
+        given = _of_folder(Path(data), models[model], given)
     return dataclasses.replace(models[model], **given)
+
+
+def _of_folder(path: Path, preset: StudyConfig, given: dict[str, Any]) -> dict[str, Any]:
+    for names, why in ((_MEASURED, "is measured"), (_SYNTHETIC, "is for synthetic images")):
+        for name in names:
+            if name in given:
+                raise ConfigError(f"{name} {why}: leave it out beside data {path}")
+    found = measured(read_folder(path), path)
+    # A preset's batch is meant for the preset's many images.
+    batch = min(preset.batch_size, found["train_images"])
+    synthetic = {name: _DEFAULTS[name] for name in _SYNTHETIC}
+    return {"batch_size": batch, **given, **synthetic, **found, "data": os.path.normpath(path)}
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(StudyConfig)}

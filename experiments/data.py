@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from experiments.calibration import calibrated_noise
 from experiments.config import StudyConfig
+from experiments.errors import ConfigError
+from experiments.folder import SPLITS, read_folder
 from experiments.labels import deformed
 from experiments.masks import Images, make_images
 
@@ -21,13 +28,33 @@ def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Ima
     Args:
         config: the study.
         fraction: π.
-        seed: of the images; no image is shared between seeds or between splits.
+        seed: of the images; no image is shared between seeds or between splits. A user's own
+            images are the same for every seed, which then is of the labels' noise alone.
 
     Returns:
         The three sets; of the test images with the posterior, where it is exactly known.
+
+    Raises:
+        ConfigError: if the user's images are not those any more that the study began with.
     """
-    counts = (config.train_images, config.validation_images, config.test_images)
     key = jax.random.key(seed)
+    training, validation, test = (
+        _drawn(config, fraction, key) if config.data is None else _read(config)
+    )
+    if config.label_noise or config.annotator_bias:
+        labels = deformed(
+            jax.random.fold_in(key, 2),
+            jnp.concatenate([training.masks, validation.masks]),
+            config.label_noise,
+            config.annotator_bias,
+        )
+        training = training._replace(masks=labels[: len(training.masks)])
+        validation = validation._replace(masks=labels[len(training.masks) :])
+    return training, validation, test
+
+
+def _drawn(config: StudyConfig, fraction: float, key: jax.Array) -> tuple[Images, Images, Images]:
+    counts = (config.train_images, config.validation_images, config.test_images)
     # Drawn at once and cut: one program makes all images of a study.
     drawn = make_images(
         key,
@@ -39,18 +66,31 @@ def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Ima
         shape=config.shape,
         empty_share=config.empty_share,
     )
-    tested = sum(counts[:2])
-    labels = drawn.masks[:tested]
-    if config.label_noise or config.annotator_bias:
-        labels = deformed(
-            jax.random.fold_in(key, 2), labels, config.label_noise, config.annotator_bias
-        )
-    learnt, chosen = counts[0], slice(counts[0], tested)
-    return (
-        Images(drawn.images[:learnt], labels[:learnt]),
-        Images(drawn.images[chosen], labels[chosen]),
-        jax.tree.map(lambda x: x[tested:], drawn),
+    ends = (0, counts[0], sum(counts[:2]), sum(counts))
+    training, validation, test = (
+        jax.tree.map(lambda x, first=first, end=end: x[first:end], drawn)
+        for first, end in itertools.pairwise(ends)
     )
+    return training._replace(posterior=None), validation._replace(posterior=None), test
+
+
+def _read(config: StudyConfig) -> tuple[Images, Images, Images]:
+    assert config.data is not None
+    folder = read_folder(Path(config.data))
+    if folder.digest != config.data_digest:
+        raise ConfigError(
+            f"{config.data} holds other images than when the study began: put them back, or "
+            "choose another --out"
+        )
+    chosen = [folder.split(split) for split in SPLITS]
+    # One scale for all, that of the training images.
+    seen = folder.images[chosen[0]]
+    mean, deviation = seen.mean(dtype=float), seen.std(dtype=float)
+    scaled = ((folder.images - mean) / (deviation or 1.0)).astype(np.float32)
+    training, validation, test = (
+        Images(jnp.asarray(scaled[rows]), jnp.asarray(folder.masks[rows])) for rows in chosen
+    )
+    return training, validation, test
 
 
 def noise_level(config: StudyConfig, fraction: float) -> float:
@@ -62,8 +102,10 @@ def noise_level(config: StudyConfig, fraction: float) -> float:
 
     Returns:
         The standard deviation of the noise, in units of the contrast; of the shape "posterior"
-        the softness of its objects.
+        the softness of its objects; NaN for a user's own images.
     """
+    if config.data is not None:
+        return math.nan
     return calibrated_noise(
         # The task is as hard as without empty images, once there is something to find.
         fraction / (1 - config.empty_share),
