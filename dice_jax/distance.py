@@ -30,8 +30,8 @@ def distance_transform(
     r"""Exact Euclidean distance of every pixel to the nearest ``False`` pixel, on the device.
 
     The same as ``scipy.ndimage.distance_transform_edt``, in any number of dimensions, for a batch
-    in one call and without a trip to the host. The time grows with the number of pixels times the
-    largest distance along one axis, in pixels.
+    in one call and without a trip to the host. The time grows with the number of pixels, and with
+    how many pixels away the nearest ``False`` ones are.
 
     Args:
         mask: [...], boolean, or integer: not 0 is ``True``. No gradient flows into it.
@@ -297,8 +297,9 @@ def _inner(mask: jax.Array, where: jax.Array | None) -> jax.Array:
 
 # Offsets tried in one go, so that the distances are read and written once for all of them.
 _OFFSETS_A_STEP = 8
-# On a CPU, the pixels of the lines that are worked on together: they stay in its cache.
-_PIXELS_A_CHUNK = 1 << 16
+# On a CPU, the rows of a block that stops on its own, and the pixels of it: they stay in the cache.
+_ROWS_A_BLOCK = 256
+_PIXELS_A_BLOCK = 1 << 15
 
 
 def _distance_to(seeds: jax.Array, steps: tuple[Any, ...], axes: tuple[int, ...]) -> jax.Array:
@@ -315,60 +316,130 @@ def _distance_to(seeds: jax.Array, steps: tuple[Any, ...], axes: tuple[int, ...]
 
 def _first_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
     """Where every pixel is a seed (0) or not (infinite), the nearest one is before or after."""
-    n = squared.shape[0]
-    index = jnp.arange(n, dtype=jnp.int32)[:, None]
-    seed = squared == 0
-    before = jax.lax.cummax(jnp.where(seed, index, -2 * n), axis=0)
-    after = jax.lax.cummin(jnp.where(seed, index, 3 * n), axis=0, reverse=True)
-    pixels = jnp.minimum(index - before, after - index)
-    distance = pixels.astype(squared.dtype) * step
-    return jnp.where(pixels < n, distance * distance, jnp.full_like(squared, jnp.inf))
+
+    def row_by_row(squared: jax.Array, step: jax.Array) -> jax.Array:
+        def forwards(pixels: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+            pixels = jnp.where(row == 0, jnp.zeros_like(row), pixels + 1)
+            return pixels, pixels
+
+        def backwards(pixels: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+            pixels = jnp.minimum(pixels + 1, row)
+            distance = pixels * step
+            return pixels, distance * distance
+
+        far = jnp.full_like(squared[0], jnp.inf)
+        before = jax.lax.scan(forwards, far, squared)[1]
+        return jax.lax.scan(backwards, far, before, reverse=True)[1]
+
+    def at_once(squared: jax.Array, step: jax.Array) -> jax.Array:
+        n = squared.shape[0]
+        index = jnp.arange(n, dtype=jnp.int32)[:, None]
+        seed = squared == 0
+        before = jax.lax.cummax(jnp.where(seed, index, -2 * n), axis=0)
+        after = jax.lax.cummin(jnp.where(seed, index, 3 * n), axis=0, reverse=True)
+        pixels = jnp.minimum(index - before, after - index)
+        distance = pixels.astype(squared.dtype) * step
+        return jnp.where(pixels < n, distance * distance, jnp.full_like(squared, jnp.inf))
+
+    if squared.size == 0:
+        return squared
+    # Chosen when the program is lowered: an accelerator wants few steps, a CPU few passes.
+    return jax.lax.platform_dependent(squared, step, cpu=row_by_row, default=at_once)
 
 
 def _further_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
+    if squared.size == 0:
+        return squared
+    return jax.lax.platform_dependent(squared, step, cpu=_in_blocks, default=_at_once)
+
+
+def _at_once(squared: jax.Array, step: jax.Array) -> jax.Array:
+    below, above = (jax.lax.cummin(squared, axis=0, reverse=r) for r in (False, True))
+    return _nearest_first(squared, below, above, step, squared.shape[0])
+
+
+def _in_blocks(squared: jax.Array, step: jax.Array) -> jax.Array:
     n, lines = squared.shape
-    width = max(1, _PIXELS_A_CHUNK // n)
-    chunks = math.ceil(lines / width)
-    if chunks <= 1:
-        return _offset_by_offset(squared, step)
+    block = min(n, _ROWS_A_BLOCK)
+    width = max(1, _PIXELS_A_BLOCK // block)
+    parts = math.ceil(lines / width)
 
-    def chunked(squared: jax.Array, step: jax.Array) -> jax.Array:
-        # A line of infinities is done at once.
-        padded = jnp.pad(squared, ((0, 0), (0, chunks * width - lines)), constant_values=jnp.inf)
-        parts = padded.reshape(n, chunks, width).transpose(1, 0, 2)
-        done = jax.lax.map(lambda part: _offset_by_offset(part, step), parts)
-        return done.transpose(1, 0, 2).reshape(n, -1)[:, :lines]
+    def some(squared: jax.Array) -> jax.Array:
+        below, above = (_least_so_far(squared, reverse=r) for r in (False, True))
+        return _nearest_first(squared, below, above, step, block)
 
-    # Chosen when the program is lowered: an accelerator wants all the lines at once.
-    return jax.lax.platform_dependent(squared, step, cpu=chunked, default=_offset_by_offset)
+    if parts == 1:
+        return some(squared)
+    # A line of infinities is done at once.
+    padded = jnp.pad(squared, ((0, 0), (0, parts * width - lines)), constant_values=jnp.inf)
+    done = jax.lax.map(some, padded.reshape(n, parts, width).transpose(1, 0, 2))
+    return done.transpose(1, 0, 2).reshape(n, -1)[:, :lines]
 
 
-def _offset_by_offset(squared: jax.Array, step: jax.Array) -> jax.Array:
+def _least_so_far(squared: jax.Array, *, reverse: bool) -> jax.Array:
+    def step(least: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        least = jnp.minimum(least, row)
+        return least, least
+
+    return jax.lax.scan(step, jnp.full_like(squared[0], jnp.inf), squared, reverse=reverse)[1]
+
+
+def _nearest_first(
+    squared: jax.Array, below: jax.Array, above: jax.Array, step: jax.Array, block: int
+) -> jax.Array:
     """Min over j of f(j) + (s·(i − j))² for each line, nearest j first, until none can be nearer.
 
     Plain vector arithmetic on shifted copies: a lower envelope would need fewer operations and
-    gathers, which cost more than they save on every processor that JAX runs on.
+    gathers, which cost more than they save for images of a thousand pixels across.
+
+    Args:
+        squared: f, [n, lines].
+        below: the least f at or before each row.
+        above: the least f at or after each row.
+        step: s.
+        block: how many rows go together: each block looks as far to either side as it must.
+
+    Returns:
+        The minimum, [n, lines].
     """
     n = squared.shape[0]
-    margin = n + _OFFSETS_A_STEP
-    padded = jnp.pad(squared, ((margin, margin), (0, 0)), constant_values=jnp.inf)
-    least = jnp.min(squared, 0)
+    blocks = math.ceil(n / block)
+    margin = blocks * block + _OFFSETS_A_STEP
+    padding = (margin, margin + blocks * block - n)
+    padded = jnp.pad(squared, (padding, (0, 0)), constant_values=jnp.inf)
 
     def price(offset: jax.Array) -> jax.Array:
         distance = offset.astype(step.dtype) * step
         return distance * distance
 
-    def unfinished(state: tuple[jax.Array, jax.Array]) -> jax.Array:
-        offset, best = state
-        return (offset < n) & jnp.any(least + price(offset) < jnp.max(best, 0))
+    def rows(start: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(padded, margin + start, block, 0)
 
-    def further(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        offset, best = state
-        for k in range(_OFFSETS_A_STEP):
-            shift = offset + k
-            left = jax.lax.dynamic_slice_in_dim(padded, margin - shift, n, 0)
-            right = jax.lax.dynamic_slice_in_dim(padded, margin + shift, n, 0)
-            best = jnp.minimum(best, jnp.minimum(left, right) + price(shift))
-        return offset + _OFFSETS_A_STEP, best
+    def look(
+        best: jax.Array, start: jax.Array, side: int, least: jax.Array, edge: jax.Array
+    ) -> jax.Array:
+        """Try the rows on one side; ``edge`` is the block's last row that reaches that far."""
+        reach = edge if side < 0 else n - 1 - edge
 
-    return jax.lax.while_loop(unfinished, further, (jnp.int32(1), squared))[1]
+        def unfinished(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+            offset, best = state
+            bound = least[edge + side * offset] + price(offset)
+            return (offset <= reach) & jnp.any(bound < jnp.max(best, 0))
+
+        def further(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            offset, best = state
+            for k in range(_OFFSETS_A_STEP):
+                best = jnp.minimum(best, rows(start + side * (offset + k)) + price(offset + k))
+            return offset + _OFFSETS_A_STEP, best
+
+        return jax.lax.while_loop(unfinished, further, (jnp.int32(1), best))[1]
+
+    def nearest(start: jax.Array) -> jax.Array:
+        last = jnp.minimum(start + block, n) - 1
+        best = look(rows(start), start, -1, below, last)
+        return look(best, start, 1, above, start)
+
+    if blocks == 1:
+        return nearest(jnp.int32(0))[:n]
+    done = jax.lax.map(nearest, jnp.arange(blocks, dtype=jnp.int32) * block)
+    return done.reshape(blocks * block, -1)[:n]

@@ -45,11 +45,48 @@ def test_equals_scipy_in_a_batch(shape, spacing):
         np.testing.assert_allclose(signed[i], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_many_lines_go_in_chunks():
-    mask = np.random.default_rng(1).random((400, 601)) < 0.999
+@pytest.mark.parametrize("seeds", ["many", "one", "border", "object"])
+def test_lines_of_several_blocks(seeds):
+    """Longer lines than a block, more of them than go together, and distances across blocks."""
+    mask = np.ones((400, 601), bool)
+    if seeds == "many":
+        mask = np.random.default_rng(1).random(mask.shape) < 0.999
+    elif seeds == "one":
+        mask[130, 590] = False
+    elif seeds == "border":
+        mask[:, 0] = mask[-1] = False
+    else:
+        mask[100:300, 250:270] = False
+        mask[:5, 595:] = False
     np.testing.assert_allclose(
         dj.distance_transform(mask), reference.distance_transform(mask), rtol=1e-6
     )
+
+
+def test_what_accelerators_run_gives_the_same():
+    """The program is chosen when it is lowered, so the other one is called by name here."""
+    from dice_jax import distance
+
+    step = jnp.float32(1.5)
+    lines = jnp.where(np.concatenate(masks((40, 33), 8), 1), jnp.inf, 0.0)
+    first = _branches(distance._first_axis, lines, step)
+    further = _branches(distance._further_axis, first[0], step)
+    for cpu, default in (first, further):
+        np.testing.assert_allclose(default, cpu, rtol=1e-6)
+
+
+def _branches(function, *arguments):
+    """Every program that ``platform_dependent`` could have chosen."""
+    chosen = []
+
+    def both(*arguments, cpu, default):
+        chosen.extend((jax.jit(cpu)(*arguments), jax.jit(default)(*arguments)))
+        return chosen[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.lax, "platform_dependent", both)
+        function(*arguments)
+    return chosen
 
 
 def test_spacing_follows_the_order_of_axis():
