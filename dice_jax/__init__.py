@@ -1,6 +1,8 @@
 """Overlap losses for JAX: a Dice loss is a function of a few sums."""
 
-from dice_jax import analysis as analysis
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from dice_jax import metrics as metrics
 from dice_jax.accumulation import (
     accumulated_value_and_grad as accumulated_value_and_grad,
@@ -54,3 +56,17 @@ from dice_jax.wasserstein import (
 )
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dice_jax import analysis as analysis
+
+
+def __getattr__(name: str) -> Any:
+    # No training step needs it to start, and it is half of what importing all would cost.
+    if name == "analysis":
+        return importlib.import_module("dice_jax.analysis")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "analysis"} - {"Any", "TYPE_CHECKING", "importlib"})

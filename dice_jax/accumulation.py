@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dice_jax import checks
-from dice_jax.loop_convolutions import with_canonical_convolutions
 
 __all__ = [
     "accumulated_value_and_grad",
@@ -114,6 +113,9 @@ def accumulated_value_and_grad(
             gradients = jax.lax.psum(gradients, axis_name)
         gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params)
         return ((loss, aux) if has_aux else loss), gradients
+
+    # jax.extend, which it stands on, takes longer to import than the rest of the library.
+    from dice_jax.loop_convolutions import with_canonical_convolutions
 
     compiled = jax.jit(with_canonical_convolutions(two_passes))
 

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from dice_jax.shards import sum_shards
-
 __all__ = ["sum_over_pixels"]
 
 Arrays = tuple[jax.Array, ...]
@@ -74,6 +72,9 @@ def _plain_sums(terms: Terms, axes: tuple[int, ...], shared: Arrays, operands: A
 def _sharded_sums(
     terms: Terms, axes: tuple[int, ...], ndim: int, shared: Arrays, operands: Arrays
 ) -> Any:
+    # jax.extend, which it stands on, takes longer to import than the rest of the library.
+    from dice_jax.shards import sum_shards
+
     def local(valid: jax.Array | None, shared: Arrays, operands: Arrays) -> Any:
         block_terms = terms
         if valid is not None:
