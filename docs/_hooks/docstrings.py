@@ -16,7 +16,7 @@ _ROOMS = ("", "analysis.", "metrics.", "analysis.plots.")
 _NAME = re.compile(r"(?<![`\[])`([A-Za-z_][\w.]*)`(?![`\]])")
 _URL = re.compile(r"(?<!<)(https?://[^\s,;)>]+[^\s,;.)>])")
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
-_STATEMENT = re.compile(r"\b(C\d{1,2})\b(?= of the theory)")
+_STATEMENT = re.compile(r"\b(C\d{1,2})\b")
 
 
 def _address(name: str) -> str | None:
