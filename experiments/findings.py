@@ -2,323 +2,287 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from experiments.config import StudyConfig
-from experiments.plots import dice_share, label, percent
-from experiments.summary import Interval, cell_of, mean_interval, paired_difference
+from experiments.contrasts import Contrast, baseline_of, contrasts, primary_loss
+from experiments.predictions import STATEMENTS, Check
+from experiments.statistics import EQUIVALENCE_MARGIN, LEAST_SEEDS, mean_interval
+from experiments.summary import paired_differences
+from experiments.tiers import Tier
+from experiments.words import MODEL_NAMES, joined, label, percent, written
 
-__all__ = ["Check", "findings", "limits", "theory_checks", "written"]
-
-# Losses whose gradient in p is parallel to Dice's (C3): the ratio 2/D − 1 is theirs too.
-_PARALLEL_TO_DICE = ("dice", "jaccard", "log_dice", "log_cosh_dice")
-
-
-def written(interval: Interval, sign: bool = False) -> str:
-    """Write a mean and its interval: 0.81 [0.79, 0.83].
-
-    Args:
-        interval: of `summary`.
-        sign: whether a positive number shows its plus.
-
-    Returns:
-        The words; only the mean where there is no interval.
-    """
-    form = "{:+.3f}" if sign else "{:.3f}"
-    if not interval.n:
-        return "–"
-    mean = form.format(interval.mean)
-    if np.isnan(interval.low):
-        return mean
-    return f"{mean} [{form.format(interval.low)}, {form.format(interval.high)}]"
+__all__ = ["findings", "limits", "theory_findings"]
 
 
-def _verdict(difference: Interval, first: str, second: str) -> str:
-    if np.isnan(difference.low):
-        return "one seed has no interval: nothing can be concluded"
-    if difference.low > 0:
-        return f"{first} scored higher"
-    if difference.high < 0:
-        return f"{second} scored higher"
-    return "the interval holds 0: no difference was shown"
-
-
-def _join(words: Sequence[str]) -> str:
-    if len(words) < 2:
-        return "".join(words)
-    return ", ".join(words[:-1]) + " and " + words[-1]
-
-
-def findings(config: StudyConfig, runs: pd.DataFrame) -> list[str]:
-    """Say what came out, the main comparison first.
+def findings(tier: Tier) -> list[str]:
+    """Say what came out of one model, the main comparison first.
 
     Args:
-        config: the study.
-        runs: of `summary.runs_table`.
+        tier: the study's.
 
     Returns:
         Sentences.
     """
-    if config.model == "bias":
-        return [*_bias_findings(config, runs), *_status_findings(config, runs)]
-    baseline = "bce" if "bce" in config.losses else config.losses[0]
-    others = [loss for loss in config.losses if loss != baseline]
-    # Dice against BCE is what the study is for; it comes first if it is there.
-    others.sort(key=lambda loss: loss != "dice")
-    sentences = [_contrast(config, runs, loss, baseline) for loss in others]
-    sentences += _control(config, runs, baseline, others[:1])
-    return [*sentences, *_status_findings(config, runs)]
+    if tier.config.model == "bias":
+        return [*_bias_findings(tier), *_status_findings(tier)]
+    sentences = []
+    primary = primary_loss(tier.config)
+    if primary is not None:
+        sentences += [_contrast(tier, primary), _control(tier, primary)]
+        others = [x for x in tier.config.losses if x not in (primary, baseline_of(tier.config))]
+        sentences += [_secondary(tier, others)] * bool(others)
+    return [*sentences, *_empty_findings(tier), *_status_findings(tier)]
 
 
-def _contrast(config: StudyConfig, runs: pd.DataFrame, loss: str, baseline: str) -> str:
-    first, second = label(loss), label(baseline)
-    parts, wins, losses = [], [], []
-    for fraction in config.fractions:
-        difference = paired_difference(runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
-        wins += [percent(fraction)] * bool(difference.low > 0)
-        losses += [percent(fraction)] * bool(difference.high < 0)
-        parts.append(f"{written(difference, sign=True)} at {percent(fraction)} foreground")
-    undecided = len(config.fractions) - len(wins) - len(losses)
-    verdicts = []
-    if wins:
-        verdicts.append(f"{first} scored higher at {_join(wins)} foreground")
-    if losses:
-        verdicts.append(f"{second} scored higher at {_join(losses)} foreground")
-    if undecided and config.seeds > 1:
-        where = "at every fraction" if undecided == len(config.fractions) else "elsewhere"
-        verdicts.append(f"no difference was shown {where}")
-    if config.seeds == 1:
-        verdicts = ["one seed has no interval, so nothing can be concluded"]
+def _places(found: Sequence[Contrast]) -> str:
+    """Say at which fractions, and where the difference is small."""
+    said = f"{joined([percent(c.fraction) for c in found])} foreground"
+    small = [percent(c.fraction) for c in found if c.small]
+    if small:
+        where = "" if len(small) == len(found) else f"at {joined(small)} "
+        said += f" ({where}by less than {EQUIVALENCE_MARGIN:g})"
+    return said
+
+
+def _contrast(tier: Tier, loss: str) -> str:
+    """Say how the primary contrast came out, with a test only where the seeds allow one."""
+    first, second = label(loss), label(baseline_of(tier.config))
+    made = contrasts(tier, loss)
+    numbers = [
+        f"{written(c.difference, sign=True)} at {percent(c.fraction)}{_shortfall(tier, c)}"
+        for c in made
+    ]
     return (
-        f"{first} at threshold 0.5 against {second} at its tuned threshold: {'; '.join(verdicts)}. "
-        f"The difference in test Dice is {_join(parts)} (95 % intervals over "
-        f"{config.seeds} paired seeds)."
+        f"{first} at threshold 0.5 against {second} at its tuned threshold: "
+        f"{_verdict(made, first, second)} The difference in test Dice is {joined(numbers)} "
+        f"foreground (mean and 95 % t interval over {tier.config.seeds} paired seeds)."
     )
 
 
-def _control(
-    config: StudyConfig, runs: pd.DataFrame, baseline: str, others: Sequence[str]
-) -> list[str]:
+def _verdict(made: Sequence[Contrast], first: str, second: str) -> str:
+    """Put the tests into words; those that could not be made are said to be so."""
+    by_verdict = {
+        verdict: [c for c in made if c.verdict == verdict]
+        for verdict in ("higher", "lower", "equivalent", "undecided", "untested")
+    }
+    said = []
+    if by_verdict["higher"]:
+        said.append(f"{first} scored higher at {_places(by_verdict['higher'])}")
+    if by_verdict["lower"]:
+        said.append(f"{second} scored higher at {_places(by_verdict['lower'])}")
+    if by_verdict["equivalent"]:
+        places = joined([percent(c.fraction) for c in by_verdict["equivalent"]])
+        said.append(
+            f"the two were equivalent within ± {EQUIVALENCE_MARGIN:g} at {places} foreground"
+        )
+    if by_verdict["undecided"]:
+        said.append(_undecided(by_verdict["undecided"]))
+    untested = by_verdict["untested"]
+    if len(untested) == len(made):
+        few = max((c.difference.n for c in made), default=0)
+        if few < 2:
+            return "one seed has no interval, so nothing can be concluded."
+        return f"{few} seeds are fewer than {LEAST_SEEDS}, so there are intervals and no test."
+    if untested:
+        places = joined([percent(c.fraction) for c in untested])
+        said.append(f"no test at {places} foreground, where too few seeds have both scores")
+    return f"{'; '.join(said)} (paired t tests at 5 %, Holm over the fractions)."
+
+
+def _shortfall(tier: Tier, contrast: Contrast) -> str:
+    """Say over how many seeds a difference is, where it is not over all of them."""
+    missing = tier.config.seeds - contrast.difference.n
+    if not missing:
+        return ""
+    reason = f": {contrast.lost} diverged" if contrast.lost else ""
+    return f" (over {contrast.difference.n} of {tier.config.seeds} seeds{reason})"
+
+
+def _undecided(found: Sequence[Contrast]) -> str:
+    places = joined([percent(c.fraction) for c in found])
+    margins = joined([f"± {c.resolvable:.2g}" for c in found])
+    return (
+        f"at {places} foreground neither a difference nor equivalence within "
+        f"± {EQUIVALENCE_MARGIN:g} was shown (the smallest margin that these seeds resolve is "
+        f"{margins})"
+    )
+
+
+def _control(tier: Tier, loss: str) -> str:
+    """Say what the threshold alone does for the baseline, and what is left of the other's lead."""
+    baseline = baseline_of(tier.config)
     gains, leads = [], []
-    for fraction in config.fractions:
-        gain = paired_difference(runs, (baseline, "dice_tuned"), (baseline, "dice"), fraction)
+    for fraction in tier.fractions:
+
+        def difference(
+            first: tuple[str, str], second: tuple[str, str], fraction: float = fraction
+        ) -> np.ndarray:
+            return paired_differences(tier.runs, first, second, fraction)
+
+        gain = mean_interval(difference((baseline, "dice_tuned"), (baseline, "dice")))
         gains.append(f"{written(gain, sign=True)} at {percent(fraction)}")
-        for loss in others:
-            before = paired_difference(runs, (loss, "dice"), (baseline, "dice"), fraction)
-            after = paired_difference(runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
-            if before.n:
-                leads.append(f"from {before.mean:+.3f} to {after.mean:+.3f} at {percent(fraction)}")
-    name = label(baseline)
+        before = mean_interval(difference((loss, "dice"), (baseline, "dice")))
+        after = mean_interval(difference((loss, "dice"), (baseline, "dice_tuned")))
+        if before.n:
+            words = f"from {before.mean:+.3f} to {after.mean:+.3f} at {percent(fraction)}"
+            leads.append(words.replace("-", "−"))
     sentence = (
-        f"The control: choosing {name}'s threshold on validation images, with no training at all, "
-        f"changed its test Dice by {_join(gains)} foreground."
+        f"The control: choosing {label(baseline)}'s threshold on validation images, with no "
+        f"training at all, changed its test Dice by {joined(gains)} foreground."
     )
     if leads:
-        sentence += f" With it, {label(others[0])}'s lead over {name} goes {_join(leads)}."
-    return [sentence]
+        sentence += (
+            f" With it, {label(loss)}'s difference from {label(baseline)} goes {joined(leads)}."
+        )
+    return sentence
 
 
-def _bias_findings(config: StudyConfig, runs: pd.DataFrame) -> list[str]:
-    sentences = []
-    for loss in config.losses:
-        cells = []
-        for fraction in config.fractions:
-            cell = cell_of(runs, loss, fraction)
-            if len(cell):
-                seen = mean_interval(cell["mean_probability"].to_numpy())
-                achieved = float(np.mean(cell["foreground_fraction_train"].to_numpy()))
-                theory = best_constant(loss, achieved)
-                words = "" if theory is None else f" (theory: {theory:.4f})"
-                cells.append(f"{seen.mean:.4f}{words} at {percent(fraction)} foreground")
-        if cells:
-            sentences.append(f"{label(loss)} drives a constant prediction to {_join(cells)}.")
-    return sentences
+def _secondary(tier: Tier, losses: Sequence[str]) -> str:
+    """Give the other arms' intervals, which no test stands behind."""
+    baseline = baseline_of(tier.config)
+    parts = []
+    for loss in losses:
+        numbers = []
+        for fraction in tier.fractions:
+            seeds = paired_differences(
+                tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction
+            )
+            numbers.append(f"{written(mean_interval(seeds), sign=True)} at {percent(fraction)}")
+        parts.append(f"{label(loss)} {joined(numbers)}")
+    return f"The same difference of the other losses (intervals only, no test): {'; '.join(parts)}."
 
 
-def best_constant(loss: str, fraction: float) -> float | None:
-    """Give C6's best constant prediction.
-
-    Args:
-        loss: a loss by name.
-        fraction: π.
-
-    Returns:
-        q, or ``None`` where theory names none.
-    """
-    known = {
-        "bce": fraction,
-        "balanced_bce": 0.5,
-        "squared_dice": fraction**0.5,
-        **dict.fromkeys((*_PARALLEL_TO_DICE, "tversky", "focal_tversky"), 1.0),
-    }
-    return known.get(loss)
+def _bias_findings(tier: Tier) -> list[str]:
+    parts = []
+    for loss in tier.config.losses:
+        seen = [mean_interval(tier.scores(loss, f, "mean_probability")) for f in tier.fractions]
+        parts.append(f"{label(loss)} {', '.join(f'{s.mean:.3g}' if s.n else '–' for s in seen)}")
+    places = ", ".join(percent(fraction) for fraction in tier.fractions)
+    return [f"Where each loss drives one constant p, at {places} foreground: {'; '.join(parts)}."]
 
 
-def _status_findings(config: StudyConfig, runs: pd.DataFrame) -> list[str]:
-    bad = runs[runs["status"] != "finished"]
-    if not len(bad):
+def _empty_findings(tier: Tier) -> list[str]:
+    if not tier.has("empty_false_positive_share"):
+        return []
+    parts = []
+    for loss in tier.config.losses:
+        numbers = []
+        for fraction in tier.fractions:
+            share = mean_interval(tier.scores(loss, fraction, "empty_false_positive_share"))
+            if share.n:
+                numbers.append(f"{100 * share.mean:.0f} % at {percent(fraction)}")
+        if numbers:
+            parts.append(f"{label(loss)} {joined(numbers)}")
+    return [
+        "Empty images are in no Dice above. Of them, so many had some foreground found at 0.5: "
+        f"{'; '.join(parts)}."
+    ]
+
+
+def _status_findings(tier: Tier) -> list[str]:
+    runs = tier.runs
+    if set(runs["status"]) == {"finished"}:
         return [f"None of the {len(runs)} runs collapsed or diverged."]
     parts = []
     for status in ("collapsed", "diverged"):
-        for loss in config.losses:
+        for loss in tier.config.losses:
             cell = runs[runs["loss"] == loss]
             count = cell["status"].tolist().count(status)
             if count:
                 parts.append(f"{count} of {len(cell)} {label(loss)} runs {status}")
-    return [
-        f"{_join(parts)}. They are counted in every mean"
-        " (a diverged run has no score and is left out). Collapsed means that the ranking of the "
-        "pixels, by average precision, is hardly better than chance; Dice at 0.5 has no say in it."
-    ]
+    said = f"{joined(parts)}."
+    if "collapsed" in set(runs["status"]):
+        said += (
+            " Collapsed: the ranking of the pixels, by average precision, is hardly better than "
+            "chance; Dice at 0.5 has no say in it. Such a run is in every mean."
+        )
+    if "diverged" in set(runs["status"]):
+        said += (
+            " Diverged: a logit was not finite. Such a run has no score and is in no mean, which "
+            "flatters its loss."
+        )
+    return [said]
 
 
-class Check(NamedTuple):
-    """A statement of theory beside what was seen.
-
-    Args:
-        claim: its number in the theory.
-        statement: in words.
-        where: the cell.
-        theory: the number that it predicts.
-        seen: the number that came out.
-        agrees: whether they agree; ``None`` where theory speaks of a limit only.
-    """
-
-    claim: str
-    statement: str
-    where: str
-    theory: str
-    seen: str
-    agrees: bool | None
-
-
-def theory_checks(
-    config: StudyConfig, results: Sequence[Mapping[str, Any]], runs: pd.DataFrame
-) -> list[Check]:
-    """Put what theory predicts beside what was seen.
+def theory_findings(checks: Sequence[Check]) -> str:
+    """Say how many checks of theory agree, and name those that do not.
 
     Args:
-        config: the study.
-        results: the runs, as they were written.
-        runs: of `summary.runs_table`.
+        checks: of `predictions.predictions`.
 
     Returns:
-        One `Check` per statement and cell.
+        A sentence.
     """
-    checks: list[Check] = []
-    for fraction in config.fractions:
-        for loss in config.losses:
-            cell = [r for r in results if (r["loss"], r["foreground_fraction"]) == (loss, fraction)]
-            if cell:
-                where = f"{label(loss)}, {percent(fraction)}"
-                checks += _cell_checks(config, loss, where, cell)
-    return sorted(checks, key=lambda check: int(check.claim[1:]))
-
-
-def _cell_checks(
-    config: StudyConfig, loss: str, where: str, cell: Sequence[Mapping[str, Any]]
-) -> list[Check]:
-    checks: list[Check] = []
-    entries = [entry for result in cell for entry in result["history"]]
-    if loss in _PARALLEL_TO_DICE:
-        pairs = [
-            (e["gradient_ratio"], e["gradient_ratio_dice"])
-            for e in entries
-            if e["gradient_ratio"] and e["gradient_ratio_dice"]
-        ]
-        if pairs:
-            seen, theory = np.array(pairs).T
-            worst = float(np.max(np.abs(seen / theory - 1)))
-            text = f"largest relative deviation {worst:.1e} in {len(pairs)} logged steps"
-            statement = "|g₊|/|g₋| = 2/D − 1 at every step"
-            checks.append(Check("C1", statement, where, "0", text, worst < 0.01))
-    firsts = [result["history"][0] for result in cell]
-    predicted = [_first_share(loss, first) for first in firsts]
-    if all(p is not None for p in predicted):
-        space = "logit" if loss == "bce" else "probability"
-        theory = float(np.mean([p for p in predicted if p is not None]))
-        seen = float(np.mean([f[f"foreground_share_{space}"] for f in firsts]))
-        statement = f"foreground share of the first step's gradient, {space} space"
-        numbers = f"{theory:.3f}", f"{seen:.3f}"
-        checks.append(Check("C5", statement, where, *numbers, abs(theory - seen) < 0.01))
-    if config.model == "bias":
-        achieved = float(np.mean([r["metrics"]["foreground_fraction_train"] for r in cell]))
-        best = best_constant(loss, achieved)
-        if best is not None and cell[0]["metrics"]["mean_probability"] is not None:
-            seen = float(np.mean([r["metrics"]["mean_probability"] for r in cell]))
-            numbers = f"{best:.4f}", f"{seen:.4f}"
-            statement = "best constant prediction"
-            checks.append(Check("C6", statement, where, *numbers, abs(best - seen) < 0.03))
-    ends = mean_interval(
-        [
-            float(np.mean([e["foreground_share_logit"] for e in result["history"][-5:]]))
-            for result in cell
-            if result["status"] != "diverged"
-        ]
+    agree = [c for c in checks if c.agrees]
+    wrong = [c for c in checks if c.agrees is False]
+    open_ = len(checks) - len(agree) - len(wrong)
+    claims = sorted({c.claim for c in checks}, key=list(STATEMENTS).index)
+    said = (
+        f"Of {len(checks)} predictions of theory ({', '.join(claims)}), {len(agree)} agree with "
+        f"what was seen and {len(wrong)} disagree"
     )
-    # Stationarity is a limit: where the optimum is at infinity it is not ½, and it says so.
-    statement = "foreground share at the end, logit space (½ at a finite stationary point)"
-    checks.append(Check("C7", statement, where, "0.500", written(ends), None))
-    return checks
+    if open_:
+        said += (
+            f"; of {open_} nothing can be said (an interval too wide, or a state that the training "
+            "did not reach)"
+        )
+    said += "."
+    if wrong:
+        named = [f"{c.claim} ({MODEL_NAMES[c.model]}, {c.where})" for c in wrong[:5]]
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        said += f" Disagreeing: {', '.join(named)}{more}."
+    return said
 
 
-def _first_share(loss: str, first: Mapping[str, Any]) -> float | None:
-    fraction = first["foreground_fraction"]
-    foreground = first["mean_probability_foreground"]
-    background = first["mean_probability_background"]
-    if not fraction or fraction == 1 or not foreground:
-        return None
-    if loss in _PARALLEL_TO_DICE:
-        return dice_share(fraction, foreground, background)
-    if loss == "bce":
-        up, down = fraction * (1 - foreground), (1 - fraction) * background
-        return up / (up + down)
-    return None
-
-
-def limits(config: StudyConfig) -> list[str]:
+def limits(tiers: Sequence[Tier]) -> list[str]:
     """Say what the study cannot show.
 
     Args:
-        config: the study.
+        tiers: the study's.
 
     Returns:
         Sentences.
     """
+    config = tiers[0].config
     found = []
-    if config.seeds < 7:
-        words = "one seed has" if config.seeds == 1 else f"{config.seeds} seeds have"
+    if config.seeds < LEAST_SEEDS:
+        words = "One seed has" if config.seeds == 1 else f"{config.seeds} seeds have"
         found.append(
-            f"{words[0].upper() + words[1:]} wide intervals (the protocol asks for 7): that no "
-            "difference was shown does not mean that there is none."
+            f"{words} wide intervals (the protocol asks for {LEAST_SEEDS}): no test is made, and "
+            "an interval that holds 0 does not mean that there is no difference."
         )
-    if config.seeds > 1 and len(config.fractions) * (len(config.losses) - 1) > 1:
+    if config.seeds > 1 and len(config.losses) > 2:
         found.append(
-            "The intervals are not corrected for looking at several of them: of twenty, one "
-            "misses by chance."
+            "Only the primary contrast is tested, and corrected for its fractions; of the other "
+            "intervals, one in twenty misses by chance."
         )
-    if len(config.learning_rates) == 1:
+    grids = {tier.config.learning_rates for tier in tiers if tier.config.model != "bias"}
+    for grid in sorted(grids):
+        models = [MODEL_NAMES[t.config.model] for t in tiers if t.config.learning_rates == grid]
+        if len(grid) == 1:
+            found.append(
+                f"Every loss was trained at one learning rate ({grid[0]:g}; {joined(models)}), "
+                "which may suit one better than another."
+            )
+            continue
+        extended = any(t.config.extend_grid for t in tiers if t.config.learning_rates == grid)
+        edge = "extended by one" if extended else "not extended"
+        rates = ", ".join(f"{rate:g}" for rate in grid)
         found.append(
-            f"Every loss was trained at one learning rate ({config.learning_rates[0]:g}), which "
-            "may suit one better than another."
+            f"Each loss and fraction has the learning rate that was best of {rates} "
+            f"({joined(models)}; {edge} where the best was at its edge) on one further seed; one "
+            "seed's choice is itself noisy."
         )
-    else:
-        grid = ", ".join(f"{rate:g}" for rate in config.learning_rates)
-        edge = (
-            "extended by one where the best was at its edge"
-            if config.extend_grid
-            else "not extended where the best was at its edge"
-        )
-        found.append(
-            f"Each loss and fraction has the learning rate that was best of {grid} ({edge}) on one "
-            "further seed; one seed's choice is itself noisy."
-        )
+    budget = joined([f"{t.config.steps} steps ({MODEL_NAMES[t.config.model]})" for t in tiers])
     found.append(
-        f"The budget is {config.steps} steps for every loss: a loss that learns later, not less, "
-        "scores lower here. The images are made up: ellipses in white noise."
+        f"The budget is {budget} for every loss: a loss that learns later, not less, scores lower "
+        "here."
+    )
+    found.append(
+        "One set of images, split once per seed: nothing is said of other images."
+        if config.data is not None
+        else "The images are made up: simple shapes in white noise, one small network."
     )
     return found

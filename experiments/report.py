@@ -1,66 +1,38 @@
-"""The report of a study: summary.csv, figures/*.png and one self-contained report.html."""
+"""The report of a study: summary.csv, figures/ and one self-contained report.html."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments import plots
-from experiments.config import ConfigError, StudyConfig
-from experiments.directory import load_config, load_runs, load_tuning
+from experiments.account import account, command, lead, title
+from experiments.contrasts import baseline_of, contrasts, primary_loss
+from experiments.directory import load_tiers
+from experiments.errors import ConfigError
 from experiments.files import write_whole
-from experiments.findings import findings, limits, theory_checks, written
-from experiments.models import MODELS
-from experiments.plots import label, percent
-from experiments.progress import duration
-from experiments.summary import Interval, cell_of, mean_interval, runs_table, summary_table
+from experiments.findings import findings, limits, theory_findings
+from experiments.gallery import pictures
+from experiments.predictions import STATEMENTS, Check, predictions
+from experiments.statistics import EQUIVALENCE_MARGIN, Interval, mean_interval
+from experiments.summary import summary_table
+from experiments.tiers import Tier, read_tiers
+from experiments.words import MODEL_NAMES, label, percent, written
 
 __all__ = ["draw", "write_report"]
 
-_CAPTIONS = {
-    "dice_against_fraction": (
-        "Dice against the foreground fraction",
-        "Mean over test images, then over seeds, with 95 % t intervals; faint dots are seeds. "
-        "Left, every loss at the threshold 0.5; right, at the threshold that was best on "
-        "validation images.",
-    ),
-    "learning_rates": (
-        "How much the learning rate matters",
-        "Validation Dice at the tuned threshold on one further seed; the ring marks the rate that "
-        "the runs above were trained with.",
-    ),
-    "learning_curves": (
-        "Learning curves",
-        "Dice at 0.5 of each logged training batch: mean over seeds, and their range.",
-    ),
-    "gradient_share": (
-        "The foreground's share of the gradient",
-        "M₊/(M₊ + M₋), the share of Σ|gradient| that falls on foreground pixels. Above in "
-        "probability space, below at the logits, where the network is pulled. Dotted: Dice's share "
-        "at the start by C5; and ½, where C7 puts every loss that comes to rest, so that a share "
-        "of ½ at the end is no sign of balance.",
-    ),
-    "gradient_ratio": (
-        "One foreground pixel against one background pixel",
-        "Every logged step of every run. For Dice the ratio is 2/D − 1 exactly, whatever the "
-        "network: large while Dice is small, and 1 once it is right.",
-    ),
-    "examples": (
-        "Predictions and the gradient at every pixel",
-        "Test images of the first seed, the mask's outline in orange. p after training, and the "
-        "gradient of each loss at the logits of these images: at p = ½, where training starts, "
-        "and after it. Blue pulls a pixel towards foreground, red towards background; every "
-        "column has its own scale, given above it.",
-    ),
-}
+# Fit for print.
+_DPI = 300
+# CSS pixels to an inch: every figure has letters of one size.
+_INCH = 104
 
 
 def draw(directory: Path) -> dict[str, Figure]:
@@ -70,26 +42,16 @@ def draw(directory: Path) -> dict[str, Figure]:
         directory: of the study.
 
     Returns:
-        Figures by name, in the report's order.
+        Figures by name, in the report's order; none where no run is finished.
 
     Raises:
         ConfigError: if the directory holds no study.
     """
-    config = load_config(directory)
-    results = load_runs(directory)
-    if not results:
-        return {}
-    runs, tuning = runs_table(results), load_tuning(directory)
-    drawn = {"dice_against_fraction": plots.dice_against_fraction(config, runs)}
-    if tuning:
-        drawn["learning_rates"] = plots.learning_rates(config, runs_table(tuning))
-    drawn["learning_curves"] = plots.learning_curves(config, results)
-    drawn["gradient_share"] = plots.gradient_share(config, results)
-    drawn["gradient_ratio"] = plots.gradient_ratio(config, results)
-    shown = plots.examples(config, directory, sorted(config.fractions)[len(config.fractions) // 2])
-    if shown is not None:
-        drawn["examples"] = shown
-    return drawn
+    return {
+        picture.name: picture.figure
+        for place, tier in enumerate(read_tiers(directory))
+        for picture in pictures(tier, richest=place == 0)
+    }
 
 
 def write_report(directory: Path) -> None:
@@ -101,29 +63,12 @@ def write_report(directory: Path) -> None:
     Raises:
         ConfigError: if the directory holds no study, or no run of it is finished.
     """
-    config = load_config(directory)
-    results = load_runs(directory)
-    if not results:
+    tiers = read_tiers(directory)
+    if not tiers:
         raise ConfigError(f"{directory} holds no finished run yet: nothing to report")
-    runs = runs_table(results)
-    tuning = load_tuning(directory)
+    runs = pd.concat([tier.runs for tier in tiers], ignore_index=True)
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
-    shown = []
-    for name, figure in draw(directory).items():
-        png = _png(figure)
-        write_whole(directory / "figures" / f"{name}.png", png)
-        title, caption = _CAPTIONS[name]
-        shown.append(
-            {
-                "name": name,
-                "title": title,
-                "caption": caption,
-                "png": base64.b64encode(png).decode(),
-                # In CSS pixels: every figure has letters of one size.
-                "width": round(figure.get_size_inches()[0] * 104),
-            }
-        )
-
+    checks = [check for tier in tiers for check in predictions(tier)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -131,63 +76,161 @@ def write_report(directory: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["bound"] = _bound
     page = environment.get_template("report.html.j2").render(
-        title=_title(config),
-        findings=findings(config, runs),
-        figures=shown,
-        table=_table(config, runs),
-        checks=theory_checks(config, results, runs),
-        limits=limits(config),
-        done=_done(config, results, tuning),
-        made=_made(config, results, tuning),
+        title=title(tiers),
+        lead=lead(tiers),
+        sections=list(_sections(tiers, directory)),
+        contrasts=_contrast_table(tiers[0]),
+        tables=[_table(tier) for tier in tiers],
+        theory=theory_findings(checks) if checks else None,
+        claims=list(_claims(checks)),
+        limits=limits(tiers),
+        done=account(tiers),
+        command=command(load_tiers(directory)),
     )
     write_whole(directory / "report.html", page)
 
 
-def _png(figure: Figure) -> bytes:
+def _bound(text: str) -> str:
+    """Keep a number and its sign on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("± ", "±\N{NO-BREAK SPACE}")
+
+
+def _sections(tiers: Sequence[Tier], directory: Path) -> Iterator[dict[str, Any]]:
+    """Group what is said and shown by model; write every figure on the way."""
+    for place, tier in enumerate(tiers):
+        name = MODEL_NAMES[tier.config.model]
+        shown = []
+        for picture in pictures(tier, richest=place == 0):
+            picture.figure.draw_without_rendering()
+            # Laid out once: finding the place of everything takes longer than drawing it.
+            picture.figure.set_layout_engine("none")
+            saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
+            for kind, content in saved.items():
+                write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
+            shown.append(
+                {
+                    "name": picture.name,
+                    "title": picture.title,
+                    "caption": picture.caption,
+                    "svg": base64.b64encode(saved["svg"]).decode(),
+                    "width": round(picture.figure.get_size_inches()[0] * _INCH),
+                }
+            )
+        yield {"name": name[0].upper() + name[1:], "findings": findings(tier), "figures": shown}
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    # No date and no random names: the same study gives the same files.
+    with mpl.rc_context({"svg.hashsalt": "dice_jax"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
-def _title(config: StudyConfig) -> str:
-    names = [label(loss) for loss in config.losses]
-    if len(names) == 1:
-        return f"{names[0]} on imbalanced masks"
-    if len(names) > 4:
-        return f"{len(names)} losses on imbalanced masks"
-    return ", ".join(names[:-1]) + f" and {names[-1]} on imbalanced masks"
+_VERDICTS = {
+    "higher": "{first} higher",
+    "lower": "{second} higher",
+    "equivalent": "equivalent",
+    "undecided": "undecided",
+    "untested": "no test",
+}
 
 
+def _contrast_table(tier: Tier) -> dict[str, Any] | None:
+    """Lay out the primary contrast: the difference, its tests, and what the design resolves."""
+    loss = primary_loss(tier.config)
+    if loss is None or tier.config.model == "bias":
+        return None
+    first, second = label(loss), label(baseline_of(tier.config))
+    rows = [
+        [
+            percent(c.fraction),
+            str(c.difference.n),
+            written(c.difference, sign=True),
+            _p_value(c.p_value),
+            _p_value(c.equivalence_p_value),
+            "–" if np.isnan(c.resolvable) else f"± {c.resolvable:.3f}",
+            _VERDICTS[c.verdict].format(first=first, second=second),
+        ]
+        for c in contrasts(tier, loss)
+    ]
+    head = [
+        "foreground", "seeds", f"{first} − {second}, tuned", "p, no difference",
+        f"p, equivalent within ± {EQUIVALENCE_MARGIN:g}", "smallest margin resolved", "verdict",
+    ]  # fmt: skip
+    return {"head": head, "rows": rows}
+
+
+def _p_value(p: float) -> str:
+    if np.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+# Metrics of the table, and their names; one that no run has is left out.
 _COLUMNS = {
     "dice": "Dice at 0.5",
     "dice_tuned": "Dice, tuned",
+    "iou": "IoU at 0.5",
     "average_precision": "average precision",
     "precision": "precision",
     "recall": "recall",
     "volume_bias": "volume bias",
+    "hd95": "HD95 (pixels)",
+    "surface_dice": "surface Dice",
+    "ece": "calibration error",
+    "brier": "Brier score",
+    "empty_false_positive_share": "empty images with findings",
+}
+_BIAS_COLUMNS = {
+    "mean_probability": "p",
+    "soft_volume_bias": "volume bias of Σp",
+    "brier": "Brier score",
 }
 
 
-def _table(config: StudyConfig, runs: pd.DataFrame) -> dict[str, Any]:
+def _table(tier: Tier) -> dict[str, Any]:
+    """Lay out every cell of one model with its intervals."""
+    wanted = _BIAS_COLUMNS if tier.config.model == "bias" else _COLUMNS
+    columns = {name: words for name, words in wanted.items() if tier.has(name)}
     rows = []
-    for fraction in sorted(config.fractions, reverse=True):
-        for loss in config.losses:
-            cell = cell_of(runs, loss, fraction)
-            if not len(cell):
+    for fraction in tier.fractions:
+        for loss in tier.config.losses:
+            cell = tier.cell(loss, fraction)
+            if not cell:
                 continue
-            achieved = float(np.mean(cell["foreground_fraction_test"].to_numpy()))
-            rows.append(
-                [
-                    [percent(fraction), f"achieved {percent(achieved)}"],
-                    label(loss),
-                    f"{cell['learning_rate'].iloc[0]:g}",
-                    f"{cell['threshold_tuned'].median():.3g}",
-                    *(_two_lines(mean_interval(cell[name].to_numpy())) for name in _COLUMNS),
-                ]
-            )
-    head = ["foreground", "loss", "learning rate", "tuned threshold", *_COLUMNS.values()]
-    return {"head": head, "rows": rows}
+            statuses = [r["status"] for r in cell]
+            bad = [
+                f"{statuses.count(status)} {status}"
+                for status in ("collapsed", "diverged")
+                if status in statuses
+            ]
+            achieved = mean_interval(tier.scores(loss, fraction, "foreground_fraction_test")).mean
+            threshold = tier.scores(loss, fraction, "threshold_tuned")
+            threshold = threshold[~np.isnan(threshold)]
+            row: list[str | list[str]] = [
+                [percent(fraction), f"achieved {percent(achieved)}"],
+                label(loss),
+                [str(len(cell)), ", ".join(bad)],
+                f"{cell[0]['learning_rate']:g}",
+            ]
+            if tier.config.model != "bias":
+                row.append(f"{np.median(threshold):.3g}" if threshold.size else "–")
+            row += [
+                _two_lines(mean_interval(tier.scores(loss, fraction, name))) for name in columns
+            ]
+            rows.append(row)
+    head = ["foreground", "loss", "runs", "learning rate"]
+    head += ["tuned threshold"] * (tier.config.model != "bias")
+    name = MODEL_NAMES[tier.config.model]
+    return {
+        "name": name[0].upper() + name[1:],
+        "head": [*head, *columns.values()],
+        "rows": rows,
+    }
 
 
 def _two_lines(interval: Interval) -> list[str]:
@@ -195,50 +238,18 @@ def _two_lines(interval: Interval) -> list[str]:
     return [mean, rest]
 
 
-def _done(
-    config: StudyConfig, results: Sequence[Mapping[str, Any]], tuning: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """Say what was run, on what and for how long."""
-    noises = {r["foreground_fraction"]: r["metrics"]["noise"] for r in results}
-    noise = ", ".join(f"{noises[f]:.2f} at {percent(f)}" for f in config.fractions if f in noises)
-    many = f"{config.objects} ellipse{'s' * (config.objects > 1)}"
-    seconds = sum(r["seconds"] for r in [*results, *tuning])
-    where = results[0]["environment"]
-    device = f"{where['devices']} {where['device']} device{'s' * (where['devices'] > 1)}"
-    cores = f" ({where['cpu_cores']} cores)" if where["platform"] == "cpu" else ""
-    versions = ", ".join(f"{name} {where[name]}" for name in ("jax", "flax", "optax"))
-    finished = f"{len(results)} of {config.seeds * len(config.fractions) * len(config.losses)}"
-    return [
-        f"Images of {config.image_size}×{config.image_size} pixels with {many} in white noise; "
-        f"the noise ({noise}, in units of the contrast) is set so that a reference segmenter, a "
-        f"blur and a cut, reaches a Dice of {config.reference_dice:g} at every fraction: a "
-        "smaller foreground is not also a noisier one.",
-        f"Per seed {config.train_images} training, {config.validation_images} validation and "
-        f"{config.test_images} test images. All losses of a seed share images, initial "
-        "parameters and order.",
-        f"Model: {config.model}. {(MODELS[config.model].__doc__ or '').splitlines()[0]}",
-        f"{config.steps} Adam steps of {config.batch_size} images, the learning rate ramped up "
-        "over a tenth of them and down along half a cosine. Every loss pools over the whole "
-        "batch; Dice-like ones are smoothed by 1e-5 of a pixel, not the article's 1.",
-        "Thresholds are tuned on validation images for the best mean Dice per image; every "
-        "number above is from test images.",
-        f"{finished} runs finished, {len(tuning)} further ones chose learning rates; training "
-        f"took {duration(seconds)} in all, on {device}{cores}, with {versions}, Python "
-        f"{where['python']}.",
-    ]
-
-
-def _made(
-    config: StudyConfig, results: Sequence[Mapping[str, Any]], tuning: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    fractions = np.array(sorted(config.fractions, reverse=True))
-    return {
-        "losses": ", ".join(label(loss) for loss in config.losses),
-        "fractions": ", ".join(percent(float(f)) for f in fractions),
-        "seeds": config.seeds,
-        "model": {"unet": "small U-Net", "linear": "linear model", "bias": "bias-only model"}[
-            config.model
-        ],
-        "tuned": bool(tuning),
-        "runs": len(results),
-    }
+def _claims(checks: Sequence[Check]) -> Iterator[dict[str, Any]]:
+    """Group the checks by statement and model; those with a disagreement stand open."""
+    for claim, statement in STATEMENTS.items():
+        for model in MODEL_NAMES:
+            rows = [c for c in checks if (c.claim, c.model) == (claim, model)]
+            if rows:
+                yield {
+                    "claim": claim,
+                    "statement": statement,
+                    "model": MODEL_NAMES[model],
+                    "rows": rows,
+                    "agree": sum(c.agrees is True for c in rows),
+                    "disagree": sum(c.agrees is False for c in rows),
+                    "open": sum(c.agrees is None for c in rows),
+                }

@@ -1,61 +1,23 @@
-"""Tables of a study: means with 95 % intervals over seeds, and paired differences between arms."""
+"""Tables of a study: runs, cells, means with 95 % intervals over seeds, paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+
+from experiments.statistics import mean_interval
 
 __all__ = [
-    "Interval",
     "cell_of",
-    "mean_interval",
-    "paired_difference",
+    "paired_differences",
     "runs_table",
     "summary_table",
 ]
 
 KEYS = ["model", "foreground_fraction", "loss"]
-
-
-class Interval(NamedTuple):
-    """A mean and its 95 % confidence interval.
-
-    Args:
-        mean: of the values.
-        low: lower end; NaN for fewer than two values.
-        high: upper end.
-        n: how many values there were.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Compute a mean with its t interval.
-
-    Args:
-        values: one per seed; NaN (a run that diverged) is left out.
-        confidence: of the interval.
-
-    Returns:
-        An `Interval`.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    x = x[~np.isnan(x)]
-    if x.size == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    mean = float(x.mean())
-    if x.size == 1:
-        return Interval(mean, np.nan, np.nan, 1)
-    half = float(stats.t.ppf(0.5 + confidence / 2, x.size - 1) * stats.sem(x))
-    return Interval(mean, mean - half, mean + half, x.size)
 
 
 def runs_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -81,7 +43,7 @@ def cell_of(runs: pd.DataFrame, loss: str, fraction: float) -> pd.DataFrame:
     """Cut the runs of one loss at one fraction out of a table.
 
     Args:
-        runs: of `runs_table`.
+        runs: of `runs_table`, of one model.
         loss: the arm's name.
         fraction: π, as requested.
 
@@ -104,7 +66,7 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     names = [c for c in runs.columns if c not in (*KEYS, "seed", "status", "seconds")]
     rows: list[dict[str, Any]] = []
     for model, fraction, loss in runs[KEYS].drop_duplicates().itertuples(index=False):
-        cell = cell_of(runs, loss, fraction)
+        cell = cell_of(runs.query("model == @model"), loss, fraction)
         row: dict[str, Any] = {"loss": loss, "foreground_fraction": fraction, "model": model}
         row["runs"] = len(cell)
         statuses = cell["status"].tolist()
@@ -118,21 +80,21 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def paired_difference(
+def paired_differences(
     runs: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], fraction: float
-) -> Interval:
+) -> np.ndarray:
     """Compare two arms at one fraction, seed by seed.
 
     Args:
-        runs: of `runs_table`.
+        runs: of `runs_table`, of one model.
         first: a loss and a metric, e.g. ``("dice", "dice")``.
         second: what is subtracted, e.g. ``("bce", "dice_tuned")``.
         fraction: π.
 
     Returns:
-        The mean of first − second over the seeds that both have, with its t interval.
+        first − second, one number per seed whose runs both have a score.
     """
     a, b = (
         cell_of(runs, loss, fraction).set_index("seed")[metric] for loss, metric in (first, second)
     )
-    return mean_interval((a - b).dropna().to_numpy())
+    return (a - b).dropna().to_numpy()
