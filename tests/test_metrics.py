@@ -151,6 +151,27 @@ def test_surfaces_in_3d(masks):
     np.testing.assert_allclose(float(score), expected, rtol=1e-5)
 
 
+def test_masked_surfaces_are_those_of_the_crop(masks):
+    predicted, target = (mask[:2].copy() for mask in masks)
+    inner = np.zeros(IMAGES[1:], bool)
+    inner[2:13, 3:16] = True
+    crop = (slice(None), slice(2, 13), slice(3, 16))
+    clean = predicted[crop], target[crop]
+    junk = np.random.default_rng(3).random((2, *predicted.shape)) < 0.5
+    for mask, noise in zip((predicted, target), junk, strict=True):
+        mask[:, ~inner] = noise[:, ~inner]
+    for metric, options in (
+        (metrics.hausdorff_distance, {}),
+        (metrics.average_surface_distance, {}),
+        (metrics.surface_dice, {"tolerance": 1.5}),
+    ):
+        options = {"axis": (1, 2), "spacing": (2.0, 0.7), **options}
+        expected = metric(*clean, **options)
+        scores = metric(predicted, target, where=inner, **options)
+        np.testing.assert_allclose(scores.value, expected.value, rtol=1e-6)
+        np.testing.assert_array_equal(scores.present, expected.present)
+
+
 def test_empty_masks_have_no_surface(masks):
     predicted, target = masks
     present = [True, True, True, False, False]

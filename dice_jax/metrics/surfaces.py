@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from dice_jax import checks
 from dice_jax.distance import distance_transform
 from dice_jax.metrics.scores import Scores
+from dice_jax.pixels import inside
 from dice_jax.ranks import over_regions
 from dice_jax.safe_math import ratio
 
@@ -26,6 +27,7 @@ def hausdorff_distance(
     axis: checks.Axis = None,
     spacing: Sequence[float] | None = None,
     percentile: ArrayLike = 95.0,
+    where: ArrayLike | None = None,
 ) -> Scores:
     """Hausdorff distance between the surfaces of two masks, or a percentile of it.
 
@@ -39,13 +41,15 @@ def hausdorff_distance(
         axis: the axes that span space; the others count images. ``None``: all span space.
         spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
         percentile: in [0, 100]; 95 is HD95, 100 the distance itself.
+        where: boolean or floating, broadcastable to [...]. Pixels of weight 0 are as beyond the
+            image's edge, whatever the masks hold there; a weight other than 0 is 1.
 
     Returns:
         The scores, in units of ``spacing``. 0 where both masks are empty; infinite where one is.
 
     Raises:
         TypeError: if a mask is floating.
-        ValueError: if shapes, an axis, ``spacing`` or ``percentile`` do not fit.
+        ValueError: if shapes, an axis, ``spacing``, ``percentile`` or ``where`` do not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,7 +62,7 @@ def hausdorff_distance(
         Maier-Hein et al., Metrics reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     checks.check_number("percentile", percentile, most=100.0)
-    first, second, axes = _masks(prediction, target, axis)
+    first, second, axes = _masks(prediction, target, axis, where)
     steps = checks.check_spacing(spacing, axis, first.ndim)
     return _hausdorff_distance(first, second, steps, percentile, axes=axes)
 
@@ -69,6 +73,7 @@ def average_surface_distance(
     *,
     axis: checks.Axis = None,
     spacing: Sequence[float] | None = None,
+    where: ArrayLike | None = None,
 ) -> Scores:
     """Average symmetric surface distance of two masks.
 
@@ -80,13 +85,15 @@ def average_surface_distance(
         target: the same shape.
         axis: the axes that span space; the others count images. ``None``: all span space.
         spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
+        where: boolean or floating, broadcastable to [...]. Pixels of weight 0 are as beyond the
+            image's edge, whatever the masks hold there; a weight other than 0 is 1.
 
     Returns:
         The scores, in units of ``spacing``. 0 where both masks are empty; infinite where one is.
 
     Raises:
         TypeError: if a mask is floating.
-        ValueError: if shapes, an axis or ``spacing`` do not fit.
+        ValueError: if shapes, an axis, ``spacing`` or ``where`` do not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -98,7 +105,7 @@ def average_surface_distance(
     References:
         Maier-Hein et al., Metrics reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
-    first, second, axes = _masks(prediction, target, axis)
+    first, second, axes = _masks(prediction, target, axis, where)
     steps = checks.check_spacing(spacing, axis, first.ndim)
     return _average_surface_distance(first, second, steps, axes=axes)
 
@@ -110,6 +117,7 @@ def surface_dice(
     tolerance: ArrayLike,
     axis: checks.Axis = None,
     spacing: Sequence[float] | None = None,
+    where: ArrayLike | None = None,
 ) -> Scores:
     """Normalised surface Dice: the part of both surfaces that lies within a tolerance of the other.
 
@@ -121,13 +129,15 @@ def surface_dice(
         tolerance: the distance, one number in units of ``spacing``, that still counts as right.
         axis: the axes that span space; the others count images. ``None``: all span space.
         spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
+        where: boolean or floating, broadcastable to [...]. Pixels of weight 0 are as beyond the
+            image's edge, whatever the masks hold there; a weight other than 0 is 1.
 
     Returns:
         The scores, in [0, 1]. 1 where both masks are empty; 0 where one is.
 
     Raises:
         TypeError: if a mask is floating, or ``tolerance`` is missing or not a number.
-        ValueError: if shapes, an axis, ``spacing`` or ``tolerance`` do not fit.
+        ValueError: if shapes, an axis, ``spacing``, ``tolerance`` or ``where`` do not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -141,13 +151,13 @@ def surface_dice(
         https://arxiv.org/abs/1809.04430.
     """
     checks.check_number("tolerance", tolerance)
-    first, second, axes = _masks(prediction, target, axis)
+    first, second, axes = _masks(prediction, target, axis, where)
     steps = checks.check_spacing(spacing, axis, first.ndim)
     return _surface_dice(first, second, steps, tolerance, axes=axes)
 
 
 def _masks(
-    prediction: ArrayLike, target: ArrayLike, axis: checks.Axis
+    prediction: ArrayLike, target: ArrayLike, axis: checks.Axis, where: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array, tuple[int, ...]]:
     arrays = checks.as_array("prediction", prediction), checks.as_array("target", target)
     for name, mask in zip(("prediction", "target"), arrays, strict=True):
@@ -162,7 +172,9 @@ def _masks(
             f"target must have the shape of prediction {first.shape}, got {checks.describe(second)}"
         )
     axes = checks.normalize_axis("axis", axis, first.ndim, what="prediction")
-    return first.astype(jnp.bool_), second.astype(jnp.bool_), axes
+    kept = checks.check_where(where, first.shape)
+    first, second = (inside(mask.astype(jnp.bool_), kept) for mask in (first, second))
+    return first, second, axes
 
 
 def _surface(mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:

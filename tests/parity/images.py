@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["KINDS", "images"]
+__all__ = ["HARD", "KINDS", "images"]
 
 IMAGES, HEIGHT, WIDTH, CLASSES = 2, 5, 6, 3
 PIXELS = (IMAGES, HEIGHT, WIDTH)
@@ -93,6 +93,25 @@ def masks(rng):
     return {"predicted": predicted, "labels": labels}
 
 
+def chances(rng):
+    """Probabilities and what came of them, in one row; none lies on the edge of a bin."""
+    targets = (rng.random(120) < 0.3).astype(np.int32)
+    p = np.clip(0.3 * targets + rng.uniform(0, 0.7, 120), 0.003, 0.98)
+    return {"probabilities": (np.round(p, 2) + 0.004).astype(np.float32), "targets": targets}
+
+
+def instances(rng):
+    """Numbered objects, predicted and true: found, cut in two, missed and made up."""
+    labels, predicted = np.zeros((2, 12, 12), np.int32)
+    labels[1:4, 1:4], labels[6:9, 1:4], labels[1:4, 7:11] = 1, 2, 3
+    predicted[1:4, 1:4], predicted[6:9, 1:2], predicted[6:9, 2:4] = 1, 2, 3
+    predicted[8, 8] = 4
+    return {"predicted": predicted, "labels": labels}
+
+
+# Of metrics: there is nothing to differentiate.
+HARD = ("masks", "chances", "instances")
+
 KINDS = {
     kind.__name__: kind
     for kind in (
@@ -106,6 +125,8 @@ KINDS = {
         regions,
         pyramid,
         masks,
+        chances,
+        instances,
     )
 }
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from tests.parity.images import images
+from tests.parity.images import HARD, images
 from tests.parity.pages import Line
 
 __all__ = ["PEERS", "Missing", "here", "there", "version"]
@@ -49,7 +49,7 @@ def here(line: Line) -> Result:
     names: dict[str, Any] = {"dj": dj, "jax": jax, "jnp": jnp} | arrays
     if "optax" in line.ours + line.setup:
         names["optax"] = importlib.import_module("optax")
-    if line.kind == "masks":
+    if line.kind in HARD:
         exec(line.setup, names)
         return np.asarray(eval(line.ours, names)), []
 
@@ -118,9 +118,12 @@ def _run_torch(labels_have_channel: bool) -> Callable[[Line, dict[str, Any]], Re
             y = tensor(array).long()
             return y[:, None] if labels_have_channel else y
 
-        if line.kind == "masks":
-            names |= {"x": labels(arrays["predicted"]), "y": labels(arrays["labels"])}
+        if line.kind == "chances":
+            names |= {"x": tensor(arrays["probabilities"]), "y": tensor(arrays["targets"])}
             return eval(line.theirs, names).numpy(), []
+        if line.kind in HARD:
+            names |= {"x": labels(arrays["predicted"]), "y": labels(arrays["labels"])}
+            return np.asarray(eval(line.theirs, names)), []
         levels = arrays["logits"] if line.kind == "pyramid" else [arrays["logits"]]
         channels = [a[:, None] if line.kind == "binary" else _second(a) for a in levels]
         xs = [tensor(a).requires_grad_() for a in channels]
@@ -148,6 +151,7 @@ def _monai() -> dict[str, Any]:
     losses = importlib.import_module("monai.losses")
     torch = importlib.import_module("torch")
     return {name: getattr(losses, name) for name in dir(losses)} | {
+        "metrics": importlib.import_module("monai.metrics"),
         "torch": torch,
         "softmax": {"softmax": True, "to_onehot_y": True},
         "one_hot": lambda y: importlib.import_module("monai.networks").one_hot(y, 3),
@@ -196,6 +200,8 @@ def _torchmetrics() -> dict[str, Any]:
     segmentation = importlib.import_module("torchmetrics.functional.segmentation")
     return {
         "segmentation": segmentation,
+        "classification": importlib.import_module("torchmetrics.functional.classification"),
+        "regression": importlib.import_module("torchmetrics.functional.regression"),
         "index": {"num_classes": 3, "input_format": "index"},
     }
 
