@@ -372,8 +372,11 @@ def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple
 
 def _minus_log_rest(x: jax.Array, p: jax.Array) -> jax.Array:
     """−log(1 − p_c) of a softmax, exact also where p_c rounds to 1."""
-    classes = jnp.arange(x.shape[-1])
-    top = classes == jnp.argmax(x, -1, keepdims=True)
+    classes = jnp.arange(x.shape[-1], dtype=jnp.int32)
+    # The first of the largest, as argmax has it; plain reductions, which XLA fuses.
+    largest = jnp.max(x, -1, keepdims=True)
+    found = jnp.where(x == largest, classes, jnp.int32(x.shape[-1]))
+    top = classes == jnp.min(found, -1, keepdims=True)
     # For the largest class, 1 − p is the share of the others: a log-sum-exp over those alone.
     lowest = jnp.full_like(x, jnp.finfo(x.dtype).min / 4)
     log_all = jax.nn.logsumexp(x, -1, keepdims=True)

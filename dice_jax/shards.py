@@ -102,6 +102,7 @@ def _cut(
     local: Callable[..., Arrays], inputs: _Axes, outputs: _Axes, shape: tuple[int, ...]
 ) -> Callable[..., Arrays]:
     """Run ``local`` on every device's part; an output that lacks a pixel axis is summed over it."""
+    x64 = bool(jax.config.read("jax_enable_x64"))
 
     @custom_partitioning
     def computation(*arguments: jax.Array) -> Arrays:
@@ -113,6 +114,8 @@ def _cut(
         def sharding(pixel_axes: tuple[int | None, ...]) -> NamedSharding:
             return NamedSharding(mesh, P(*(None if k is None else along[k] for k in pixel_axes)))
 
+        # The compiler asks from a thread of its own, which does not know this one's context.
+        @jax.enable_x64(x64)
         def part(*arguments: jax.Array) -> Arrays:
             valid = _valid(along, mesh, shape)
             if valid is not None:

@@ -14,6 +14,9 @@ import pytest
 from tests import networks
 from tests.networks import relative_error
 
+# One worker runs the module: its fixture compiles for a long time.
+pytestmark = pytest.mark.xdist_group("distributed")
+
 ROOT = Path(__file__).parents[1]
 # What is compiled runs once: compiling it well would take longer than running it does.
 FAST = "--xla_backend_optimization_level=0"

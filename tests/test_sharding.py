@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+# One worker runs the module: its fixture compiles for a long time.
+pytestmark = pytest.mark.xdist_group("sharding")
+
 SPECS = ["batch", "height", "both"]
 
 
