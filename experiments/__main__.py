@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments compare``, ``launch`` and ``report DIR``."""
+"""The command line: ``python -m experiments compare``, ``launch``, ``report`` and ``examples``."""
 
 from __future__ import annotations
 
@@ -145,6 +145,39 @@ def compare(
         print(f"{words}; the report is {directory / 'report.html'}")
 
 
+def examples(
+    *,
+    out: Path = Path("runs/examples"),
+    shapes: tuple[str, ...] = ("ellipse", "disk", "tube", "blob", "posterior"),
+    fractions: tuple[float, ...] = (0.2, 0.05, 0.01, 0.003),
+    objects: tuple[int, ...] = (1, 5, 20),
+    image_size: int = 64,
+    data: Path | None = None,
+) -> None:
+    """Draw a page of example images of every shape, with the foreground that was achieved.
+
+    Args:
+        out: the directory for examples.png and examples.html.
+        shapes: ellipse, disk, tube, blob, posterior.
+        fractions: shares of foreground pixels, between 0 and 1.
+        objects: how many there are in an image.
+        image_size: height and width in pixels.
+        data: a directory of images/ and masks/, whose images are shown instead.
+    """
+    from experiments.examples import write_examples
+
+    write_examples(
+        out,
+        shapes=shapes,
+        fractions=fractions,
+        objects=objects,
+        image_size=image_size,
+        data=data,
+        report=print,
+    )
+    print(f"the page is {out / 'examples.html'}")
+
+
 def report(directory: Annotated[Path, tyro.conf.Positional], /) -> None:
     """Rebuild the summary, the figures and the report of a study's directory.
 
@@ -178,7 +211,7 @@ def main() -> int:
 
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            {"compare": compare, "launch": launch, "report": report},
+            {"compare": compare, "launch": launch, "report": report, "examples": examples},
             args=own,
             prog="python -m experiments",
             description="Dice against cross-entropy on imbalanced masks: train, evaluate, report.",
