@@ -17,7 +17,7 @@ def test_all_statements_are_on_the_theory_page_under_their_anchors(hook):
         (DOCS / "theory.md").read_text(),
         page=type("Page", (), {"file": type("File", (), {"src_uri": "theory.md"})}),
     )
-    assert len(STATEMENTS) == 22
+    assert len(STATEMENTS) >= 22
     for s in STATEMENTS:
         section = re.search(
             rf"### {s.id}\. .* {{ #{s.id.lower()} }}\n(.*?)(?=\n##|\Z)", page, re.DOTALL

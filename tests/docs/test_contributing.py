@@ -1,0 +1,65 @@
+"""CONTRIBUTING's worked example is right as it stands, and its map is that of the contracts."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import dice_jax as dj
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def worked():
+    """The example's library code and its oracle, in the names of the files they go to."""
+    code, oracle = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    from dice_jax import overlap
+
+    library = vars(overlap).copy()
+    exec(compile(code, "CONTRIBUTING.md", "exec"), library)
+    reference: dict = {}
+    exec(compile(oracle, "CONTRIBUTING.md", "exec"), reference)
+    return library, reference["sokal_sneath_loss"]
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_the_worked_loss_is_its_oracle_and_counts_mistakes_twice(worked, smooth):
+    library, oracle = worked
+    rng = np.random.default_rng(0)
+    p, y = rng.random(20, np.float32), rng.random(20) < 0.3
+    sums = dj.region_sums(p, y)
+    loss = library["sokal_sneath_loss"](sums, smooth=smooth)
+    np.testing.assert_allclose(loss, oracle(sums, smooth=smooth), rtol=1e-6)
+    twice = dj.tversky_loss(sums, alpha=2.0, beta=2.0, smooth=smooth)
+    np.testing.assert_allclose(loss, twice, rtol=1e-6)
+    with pytest.raises(TypeError, match="sokal_sneath_loss takes RegionSums"):
+        library["sokal_sneath_loss"](p)
+
+
+def test_the_worked_loss_is_finite_at_the_corners(worked):
+    library, _ = worked
+    for p, y in (([0.0, 0.0], [0, 0]), ([0.5, 0.5], [0, 0]), ([1.0, 0.0], [1, 0])):
+        value, gradient = jax.value_and_grad(
+            lambda p, y=y: library["sokal_sneath_loss"](dj.region_sums(p, np.array(y)), smooth=0.0)
+        )(np.array(p, np.float32))
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_every_room_of_the_contract_is_on_the_map():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (rooms,) = [c for c in contracts["contracts"] if c["id"] == "rooms"]
+    modules = {m.strip() for layer in rooms["layers"] for m in layer.split("|")} - {"__main__"}
+    missing = {m for m in modules if f"`{m}`" not in TEXT and f"`{m}/`" not in TEXT}
+    assert not missing
+
+
+def test_every_file_that_is_named_exists():
+    named = set(re.findall(r"`((?:dice_jax|tests|docs|experiments|benchmarks)/[\w./]+)`", TEXT))
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / name).exists()]
