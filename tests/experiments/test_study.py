@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.api import run
+from experiments.api import run, summary
 from experiments.config import ConfigError
-from experiments.directory import load_runs
+from experiments.directory import load_runs, load_tiers
 from experiments.files import write_whole
 from experiments.plan import plan, tuning_plan
 from experiments.progress import Silent
@@ -22,6 +22,7 @@ from experiments.results import logged, status_of
 from experiments.study import batch_order, run_study
 from tests.experiments.conftest import TINY
 
+ROOT = Path(__file__).parents[2]
 CONTRACT_METRICS = {
     "dice", "dice_tuned", "threshold_tuned", "iou", "precision", "recall", "mean_probability",
     "volume_bias", "ece", "brier", "average_precision",
@@ -47,7 +48,10 @@ def _snapshot(out):
 
 class _Counting(Silent):
     def __init__(self):
-        self.steps, self.runs = 0, []
+        self.steps, self.skipped, self.runs = 0, 0, []
+
+    def skip(self, steps):
+        self.skipped += steps
 
     def advance(self, steps):
         self.steps += steps
@@ -142,14 +146,20 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
     gone = out / "runs" / f"{plan(TINY)[3].name}.json"
     was = json.loads(gone.read_text())
     gone.unlink()
-    (out / "runs" / f".{gone.name}.torn").write_text('{"loss": "bce", "met')
+    torn = out / "runs" / f"{plan(TINY)[5].name}.json"
+    torn.write_bytes(torn.read_bytes()[:999])
+    (out / "runs" / f".{gone.name}.123.part").write_text('{"loss": "bce", "met')
+    with pytest.raises(ConfigError, match="is torn"):
+        load_runs(out)
     counting = _Counting()
-    assert run((TINY,), out, counting) == 1
-    assert counting.runs == [plan(TINY)[3].name]
+    assert run((TINY,), out, counting) == 2
+    assert counting.runs == [plan(TINY)[3].name, plan(TINY)[5].name]
     now = json.loads(gone.read_text())
     assert was.pop("seconds") > 0
     assert now.pop("seconds") > 0
     assert now == was
+    assert _results(out) == _results(finished)
+    assert not list(out.rglob("*.part"))
 
 
 KILLED = """
@@ -160,26 +170,28 @@ from experiments.study import run_study
 from tests.experiments.conftest import TINY
 
 class Killed(Silent):
-    left = int(sys.argv[2])
+    left, parts = int(sys.argv[2]), 0
+    def begin(self, specs, steps, cost):
+        self.parts = 0
     def advance(self, steps):
-        # In the middle of a training, after so many runs were written.
-        if self.left == 0:
+        # In the middle of a training, after a checkpoint, after so many runs were written.
+        self.parts += 1
+        if self.left == 0 and self.parts == 2:
             os.kill(os.getpid(), signal.SIGKILL)
     def finished(self, spec, result):
         self.left -= 1
 
-run_study((TINY,), Path(sys.argv[1]), Killed())
+run_study((TINY,), Path(sys.argv[1]), Killed(), checkpoint_seconds=0)
 """
 
 
 def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_path):
     out = tmp_path / "killed"
     done = len(tuning_plan(TINY)) + 3
-    root = Path(__file__).parents[2]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(out), str(done)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
@@ -188,6 +200,8 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
     counting = _Counting()
     assert run_study((TINY,), out, counting) == len(plan(TINY)) - 3
     assert not {f"{name}.json" for name in counting.runs} & set(kept)
+    assert 0 < counting.skipped < TINY.steps
+    assert not (out / "checkpoints").exists()
     assert _results(out) == _results(finished)
 
 
@@ -260,3 +274,26 @@ def test_logged_steps_hold_the_first_and_the_last():
     assert [entry["step"] for entry in kept] == [entry["loss"] for entry in kept]
     assert (kept[0]["step"], kept[-1]["step"]) == (0, 99)
     assert len(logged(history, 500)) == 100
+
+
+def test_a_study_of_two_models_is_one_directory(tmp_path):
+    import dataclasses
+
+    small = {"losses": ("bce",), "fractions": (0.1,), "seeds": 1, "learning_rates": (0.1,)}
+    tiers = tuple(dataclasses.replace(TINY, model=model, **small) for model in ("bias", "linear"))
+    counting = _Counting()
+    assert run_study(tiers, tmp_path / "out", counting) == 2
+    assert counting.runs == ["bias_bce_0.1_seed0", "linear_bce_0.1_seed0"]
+    assert load_tiers(tmp_path / "out") == tiers
+    assert [result["model"] for result in load_runs(tmp_path / "out")] == ["bias", "linear"]
+    assert [result["model"] for result in load_runs(tmp_path / "out", "linear")] == ["linear"]
+    with pytest.raises(ConfigError, match="model: bias, linear, now bias"):
+        run_study(tiers[:1], tmp_path / "out", Silent())
+    table = summary(tmp_path / "out")
+    assert list(table["model"]) == ["bias", "linear"]
+
+
+def test_a_directory_written_before_a_study_could_have_several_models_loads(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"study": TINY.as_json()}))
+    assert load_tiers(tmp_path) == (TINY,)
+    assert load_tiers(ROOT / "experiments" / "results" / "quick")[0].model == "unet"
