@@ -177,7 +177,7 @@ def _objects(config: StudyConfig) -> str:
 def _training(tier: Tier) -> str:
     config = tier.config
     name = MODEL_NAMES[config.model]
-    described = (MODELS[config.model].__doc__ or "").splitlines()[0].rstrip(".")
+    described = (MODELS[config.model].__doc__ or "").splitlines()[0].split(".")[0]
     optimiser = {"adam": "Adam", "sgd": "SGD (momentum 0.9)"}.get(
         config.optimiser, config.optimiser
     )

@@ -15,6 +15,9 @@ from experiments.words import MODEL_NAMES, joined, label, percent, written
 
 __all__ = ["findings", "limits", "theory_findings"]
 
+# Other losses whose every interval a sentence holds.
+_TOLD_IN_FULL = 2
+
 
 def findings(tier: Tier) -> list[str]:
     """Say what came out of one model, the main comparison first.
@@ -140,18 +143,38 @@ def _control(tier: Tier, loss: str) -> str:
 
 
 def _secondary(tier: Tier, losses: Sequence[str]) -> str:
-    """Give the other arms' intervals, which no test stands behind."""
+    """Give the other arms' intervals, which no test stands behind; of many, which hold 0."""
     baseline = baseline_of(tier.config)
-    parts = []
-    for loss in losses:
-        numbers = []
-        for fraction in tier.fractions:
-            seeds = paired_differences(
-                tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction
+    found = {
+        (loss, fraction): mean_interval(
+            paired_differences(tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
+        )
+        for loss in losses
+        for fraction in tier.fractions
+    }
+    start = "The same difference of the other losses (intervals only, no test): "
+    if len(losses) <= _TOLD_IN_FULL:
+        parts = [
+            f"{label(loss)} "
+            + joined(
+                [f"{written(found[loss, f], sign=True)} at {percent(f)}" for f in tier.fractions]
             )
-            numbers.append(f"{written(mean_interval(seeds), sign=True)} at {percent(fraction)}")
-        parts.append(f"{label(loss)} {joined(numbers)}")
-    return f"The same difference of the other losses (intervals only, no test): {'; '.join(parts)}."
+            for loss in losses
+        ]
+        return f"{start}{'; '.join(parts)}."
+    groups = {
+        "wholly above 0": {key for key, i in found.items() if i.low > 0},
+        "wholly below 0": {key for key, i in found.items() if i.high < 0},
+    }
+    parts = []
+    for words, keys in groups.items():
+        named = [
+            f"{label(loss)} ({', '.join(percent(f) for f in tier.fractions if (loss, f) in keys)})"
+            for loss in losses
+            if any(key[0] == loss for key in keys)
+        ]
+        parts.append(f"{words} for {joined(named) if named else 'none'}")
+    return f"{start}{'; '.join(parts)}; the others hold 0."
 
 
 def _bias_findings(tier: Tier) -> list[str]:
@@ -166,8 +189,11 @@ def _bias_findings(tier: Tier) -> list[str]:
 def _empty_findings(tier: Tier) -> list[str]:
     if not tier.has("empty_false_positive_share"):
         return []
+    losses = tier.config.losses
+    if len(losses) > _TOLD_IN_FULL + 2:
+        losses = [x for x in losses if x in (baseline_of(tier.config), primary_loss(tier.config))]
     parts = []
-    for loss in tier.config.losses:
+    for loss in losses:
         numbers = []
         for fraction in tier.fractions:
             share = mean_interval(tier.scores(loss, fraction, "empty_false_positive_share"))

@@ -239,17 +239,15 @@ def _two_lines(interval: Interval) -> list[str]:
 
 
 def _claims(checks: Sequence[Check]) -> Iterator[dict[str, Any]]:
-    """Group the checks by statement and model; those with a disagreement stand open."""
+    """Group the checks by statement; those with a disagreement stand open."""
     for claim, statement in STATEMENTS.items():
-        for model in MODEL_NAMES:
-            rows = [c for c in checks if (c.claim, c.model) == (claim, model)]
-            if rows:
-                yield {
-                    "claim": claim,
-                    "statement": statement,
-                    "model": MODEL_NAMES[model],
-                    "rows": rows,
-                    "agree": sum(c.agrees is True for c in rows),
-                    "disagree": sum(c.agrees is False for c in rows),
-                    "open": sum(c.agrees is None for c in rows),
-                }
+        rows = [check for check in checks if check.claim == claim]
+        if rows:
+            yield {
+                "claim": claim,
+                "statement": statement,
+                "rows": [(MODEL_NAMES[check.model], check) for check in rows],
+                "agree": sum(check.agrees is True for check in rows),
+                "disagree": sum(check.agrees is False for check in rows),
+                "open": sum(check.agrees is None for check in rows),
+            }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from experiments.contrasts import baseline_of
+from experiments.optima import posterior_bias
 from experiments.plots.style import (
     fraction_axis,
     legend_below,
@@ -52,13 +54,26 @@ def _error(interval: Interval) -> tuple[float, float]:
     return interval.mean - interval.low, interval.high - interval.mean
 
 
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"
+
+
+def _dodge(fractions: Sequence[float], count: int) -> float:
+    """Choose the factor between neighbours, such that two fractions' marks keep apart."""
+    ordered = sorted(fractions)
+    gaps = [b / a for a, b in itertools.pairwise(ordered)]
+    # Half of the smallest gap is theirs at most.
+    widest = min(gaps, default=4.0) ** 0.5
+    return min(1.06, widest ** (1 / max(count - 1, 1)))
+
+
 def _against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False) -> None:
     """Draw a metric of all arms: means with t intervals, seeds as dots, the bootstrap as a band."""
     losses = tier.config.losses
     for i, loss in enumerate(losses):
         look = look_of(losses, loss)
         # Side by side, so that intervals do not cover each other.
-        shift = 1.06 ** (i - (len(losses) - 1) / 2)
+        shift = _dodge(tier.fractions, len(losses)) ** (i - (len(losses) - 1) / 2)
         x: list[float] = []
         intervals: list[Interval] = []
         bands: list[Interval] = []
@@ -280,13 +295,21 @@ def volume_bias(tier: Tier) -> Figure | None:
     ):
         _against_fraction(ax, tier, metric)
         ax.axhline(0, color="black", lw=0.9)
+        for loss in tier.config.losses:
+            biases = [posterior_bias(tier, loss, fraction) for fraction in tier.fractions]
+            known = [b.value for b in biases if b is not None and b.metric == metric]
+            if len(known) == len(tier.fractions):
+                colour = look_of(tier.config.losses, loss).colour
+                ax.plot(tier.fractions, known, ls="--", lw=1.3, color=colour)
         # Symmetric, linear near 0: one collapsed arm must not flatten the others.
         ax.set_yscale("symlog", linthresh=0.1)
         ax.yaxis.set_major_locator(FixedLocator(_BIAS_TICKS))
         ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:+g}".replace("-", "−")))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _signed(v)))
         ax.set_title(title)
     axes[0, 0].set_ylabel("(found − there) / there")
+    if tier.config.shape == "posterior":
+        axes[0, 0].plot([], [], "--", color="#555555", lw=1.3, label="C15: the optimum")
     legend_below(figure, axes[0, 0])
     return figure
 

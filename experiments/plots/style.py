@@ -160,6 +160,9 @@ def legend_below(figure: Figure, *panels_with_names: Axes) -> None:
     longest = max(map(len, found))
     # Letters of a ninth of an inch, and room for the mark.
     columns = max(1, min(len(found), 4, int(figure.get_figwidth() / (0.5 + 0.07 * longest))))
+    # A line of names more makes the figure taller, not its panels lower.
+    lines = math.ceil(len(found) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * (lines - 1))
     legend = figure.legend(
         found.values(), found.keys(), loc="outside lower center", ncols=columns, fontsize=9
     )

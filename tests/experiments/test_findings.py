@@ -104,6 +104,22 @@ def test_other_losses_have_intervals_only():
     assert "Jaccard +0.100 [" in said[2]
 
 
+def test_of_many_other_losses_only_the_sides_are_told():
+    config = study(losses=("bce", "dice", "focal", "jaccard", "tversky"))
+    noise = 0.005 * NOISE
+    scores = {
+        "bce": (BCE, BCE),
+        "dice": (BCE, BCE),
+        "focal": (BCE - 0.1 + noise, BCE),
+        "jaccard": (BCE + 0.1 + noise, BCE),
+        "tversky": (BCE + noise, BCE),
+    }
+    said = findings(made_tier(config, scores))[2]
+    assert said.endswith(
+        "wholly above 0 for Jaccard (5 %); wholly below 0 for Focal (5 %); the others hold 0."
+    )
+
+
 def test_one_loss_is_compared_with_nothing():
     tier = made_tier(study(losses=("dice",)), {"dice": (BCE, BCE)})
     assert findings(tier) == ["None of the 7 runs collapsed or diverged."]
@@ -116,6 +132,15 @@ def test_empty_images_stand_apart():
     )
     (said,) = [s for s in findings(tier) if "mpty images" in s]
     assert "BCE 40 % at 5 %; Dice 40 % at 5 %" in said
+
+
+def test_empty_images_of_many_losses_are_told_of_two():
+    config = study(losses=("bce", "focal", "dice", "jaccard", "tversky"), empty_share=0.25)
+    tier = made_tier(
+        config, dict.fromkeys(config.losses, (BCE, BCE)), empty_false_positive_share=0.4
+    )
+    (said,) = [s for s in findings(tier) if "mpty images" in s]
+    assert said.endswith("at 0.5: BCE 40 % at 5 %; Dice 40 % at 5 %.")
 
 
 def test_a_bias_only_model_tells_where_it_went():
