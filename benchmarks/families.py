@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from benchmarks.accumulation import ACCUMULATION
 from benchmarks.case import Family
 from benchmarks.compilation import COMPILATION
+from benchmarks.distances import DISTANCES
 from benchmarks.half import HALF
 from benchmarks.linearity import LINEARITY
 from benchmarks.pixels import SIGMOID, SOFTMAX
+from benchmarks.ranking import RANKING
 from benchmarks.tpu import TPU
 from benchmarks.two_devices import TWO_DEVICES
 
@@ -15,7 +18,10 @@ __all__ = ["FAMILIES"]
 FAMILIES: tuple[Family, ...] = (
     SOFTMAX,
     SIGMOID,
+    RANKING,
+    DISTANCES,
     TWO_DEVICES,
+    ACCUMULATION,
     HALF,
     LINEARITY,
     COMPILATION,
