@@ -126,6 +126,10 @@ _WITHOUT_SOURCE = {
 }
 
 
+# dice_jax.region_sums is a function to Python, and a module to a reader of the files.
+_SHADOWED = re.compile(r"((?:\]\[|^::: )dice_jax\.region_sums)(?=\]|$)", re.MULTILINE)
+
+
 class NotDocumented(Exception):
     """A public name without a page, or a docstring that lacks a part."""
 
@@ -314,6 +318,11 @@ def _index(placed: dict[str, list[Symbol]]) -> str:
             lines.append(f"| [`{shown}`][{symbol.address}] | {summary} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Let links and entries lead to what users mean (mkdocs calls this)."""
+    return _SHADOWED.sub(r"\1.region_sums", markdown)
 
 
 def on_files(files: Any, *, config: Any) -> Any:

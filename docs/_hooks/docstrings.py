@@ -16,6 +16,7 @@ _ROOMS = ("", "analysis.", "metrics.", "analysis.plots.")
 _NAME = re.compile(r"(?<![`\[])`([A-Za-z_][\w.]*)`(?![`\]])")
 _URL = re.compile(r"(?<!<)(https?://[^\s,;)>]+[^\s,;.)>])")
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
+_RETURNS = re.compile(r"(^Returns:\n)((?: {4}.*\n?)+)", re.MULTILINE)
 _STATEMENT = re.compile(r"\b(C\d{1,2})\b")
 
 
@@ -27,7 +28,9 @@ def _address(name: str) -> str | None:
         for part in parts:
             value = None if part.startswith("_") else getattr(value, part, None)
         if str(getattr(value, "__module__", "")).startswith("dice_jax"):
-            return ".".join(["dice_jax", *parts])
+            address = ".".join(["dice_jax", *parts])
+            # A function that shadows its module is found inside of it.
+            return f"{address}.{part}" if value.__module__ == address else address
     return None
 
 
@@ -38,11 +41,13 @@ def _line(line: str) -> str:
     line = _URL.sub(r"<\1>", line)
     pieces = _CODE.split(line)
     # Subscripts such as w_c are no emphasis; code and links keep theirs.
-    plain = [
-        piece if k % 2 or "][" in piece or "://" in piece else piece.replace("_", r"\_")
-        for k, piece in enumerate(pieces)
-    ]
-    return _STATEMENT.sub(lambda m: f"[{m[1]}](../theory.md#{m[1].lower()})", "".join(plain))
+    return "".join(piece if k % 2 else _prose(piece) for k, piece in enumerate(pieces))
+
+
+def _prose(piece: str) -> str:
+    if "][" not in piece and "://" not in piece:
+        piece = piece.replace("_", r"\_")
+    return _STATEMENT.sub(lambda m: f"[{m[1]}](../theory.md#{m[1].lower()})", piece)
 
 
 def as_markdown(docstring: str) -> str:
@@ -57,6 +62,8 @@ def as_markdown(docstring: str) -> str:
     """
     text = re.sub(r"^Example:$", "Examples:", docstring, flags=re.MULTILINE)
     head, mark, examples = text.partition("\nExamples:\n")
+    # A colon in prose would make a type of the words before it.
+    head = _RETURNS.sub(lambda m: m[1] + m[2].replace(": ", "&#58; "), head)
     head = "\n".join(_argument(line) for line in head.split("\n"))
     examples, references, sources = examples.partition("\nReferences:\n")
     if not mark:
