@@ -11,19 +11,18 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.account import account, command, lead, title
 from experiments.contrasts import baseline_of, contrasts, primary_loss
-from experiments.directory import load_tiers
+from experiments.directory import load_runs, load_tiers
 from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.findings import findings, limits, theory_findings
 from experiments.gallery import pictures
 from experiments.predictions import STATEMENTS, Check, predictions
 from experiments.statistics import EQUIVALENCE_MARGIN, Interval, mean_interval
-from experiments.summary import summary_table
+from experiments.summary import runs_table, summary_table
 from experiments.tiers import Tier, read_tiers
 from experiments.words import MODEL_NAMES, label, percent, written
 
@@ -66,7 +65,7 @@ def write_report(directory: Path) -> None:
     tiers = read_tiers(directory)
     if not tiers:
         raise ConfigError(f"{directory} holds no finished run yet: nothing to report")
-    runs = pd.concat([tier.runs for tier in tiers], ignore_index=True)
+    runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
     checks = [check for tier in tiers for check in predictions(tier)]
     environment = jinja2.Environment(

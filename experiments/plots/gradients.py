@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import dice_jax as dj
 from experiments.arms import parse_arm
@@ -85,6 +86,7 @@ def gradient_share(tier: Tier) -> Figure:
             top.plot(steps, shares, color="black", ls=":", lw=1.6, label="C5: Dice, from p̄₊ and p̄₋")
         bottom.axhline(0.5, color="black", ls="--", lw=1.1, label="C7: any loss at rest")
         bottom.set_xlabel("step")
+        bottom.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for top, bottom in found[::3]:
         top.set_ylabel("foreground share,\nprobability space")
         bottom.set_ylabel("foreground share,\nlogit space")

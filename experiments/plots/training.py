@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from experiments.plots.style import legend_below, look_of, panels, styled
 from experiments.summary import cell_of
@@ -78,6 +78,7 @@ def learning_curves(tier: Tier) -> Figure:
             steps, rows = history(tier, loss, fraction, "dice")
             band(ax, steps, rows, color=look_of(losses, loss).colour, label=label(loss))
         ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylim(-0.03, 1.03)
     found[0][0].set_ylabel("Dice of the batch at 0.5")
     legend_below(figure, found[0][0])

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, at a tiny size, and was committed without outputs."""
+"""The notebooks run from top to bottom, at a tiny size, and were committed without outputs."""
 
 from pathlib import Path
 
@@ -6,30 +6,60 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).parents[2] / "experiments" / "notebooks" / "quickstart.ipynb"
+FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
+ALL = sorted(FOLDER.glob("*.ipynb"))
 
 
-def test_notebook_is_committed_without_outputs():
-    notebook = nbformat.read(PATH, as_version=4)
+def _run(name, monkeypatch, folder):
+    monkeypatch.setenv("DICE_JAX_NOTEBOOK_SIZE", "tiny")
+    monkeypatch.setenv("DICE_JAX_NOTEBOOK_OUT", str(folder / "study"))
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parents[1]))
+    notebook = nbformat.read(FOLDER / name, as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(folder))
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def _text(outputs):
+    shown = [o.get("data", {}) for o in outputs]
+    words = [data.get("text/markdown", data.get("text/plain", "")) for data in shown]
+    return "\n".join([*words, *(o.get("text", "") for o in outputs)])
+
+
+def test_the_notebooks_are_those_that_the_tests_run():
+    assert [path.name for path in ALL] == ["article.ipynb", "imbalance_study.ipynb"]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_notebook_is_committed_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+    # The first code cell is all that a hosted notebook needs.
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert "pip" in first.source
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_notebook_runs(monkeypatch, tmp_path):
-    monkeypatch.setenv("DICE_JAX_NOTEBOOK_SIZE", "tiny")
-    monkeypatch.setenv("DICE_JAX_NOTEBOOK_OUT", str(tmp_path / "study"))
-    monkeypatch.setenv("PYTHONPATH", str(PATH.parents[2]))
-    notebook = nbformat.read(PATH, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 1 + 3
-    text = "".join(o.get("text", "") for o in outputs)
-    assert "one foreground pixel pulls" in text
-    table = next(o for o in outputs if "dice_tuned_mean" in o.get("data", {}).get("text/plain", ""))
-    assert "bce" in table["data"]["text/plain"]
+def test_article_runs(monkeypatch, tmp_path):
+    outputs = _run("article.ipynb", monkeypatch, tmp_path)
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
+    text = _text(outputs)
+    # Two values, and Jaccard parallel to Dice.
+    assert "values of the gradient: [-0.07701048  0.03534907]" in text
+    assert "that of Jaccard, smooth / 2: 1.0000" in text
+    assert "C2   holds" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_imbalance_study_runs(monkeypatch, tmp_path):
+    outputs = _run("imbalance_study.ipynb", monkeypatch, tmp_path)
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 2 + 3
+    text = _text(outputs)
+    assert "Dice at threshold 0.5 against BCE at its tuned threshold" in text
+    assert "predictions of theory (C1, C5, C7, C15)" in text
+    assert "dice_tuned_mean" in text
     assert (tmp_path / "study" / "report.html").exists()
