@@ -8,6 +8,7 @@ from benchmarks.compilation import COMPILATION
 from benchmarks.distances import DISTANCES
 from benchmarks.half import HALF
 from benchmarks.linearity import LINEARITY
+from benchmarks.monitor import MONITOR
 from benchmarks.pixels import SIGMOID, SOFTMAX
 from benchmarks.ranking import RANKING
 from benchmarks.tpu import TPU
@@ -25,5 +26,6 @@ FAMILIES: tuple[Family, ...] = (
     HALF,
     LINEARITY,
     COMPILATION,
+    MONITOR,
     TPU,
 )

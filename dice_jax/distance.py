@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -297,9 +297,12 @@ def _inner(mask: jax.Array, where: jax.Array | None) -> jax.Array:
 
 # Offsets tried in one go, so that the distances are read and written once for all of them.
 _OFFSETS_A_STEP = 8
-# On a CPU, the rows of a block that stops on its own, and the pixels of it: they stay in the cache.
+# On a CPU: the rows of a block that stops on its own, and its pixels (they stay in the cache); how
+# far its pixels look row by row, and how many of the rows beyond are tried in one go.
 _ROWS_A_BLOCK = 256
 _PIXELS_A_BLOCK = 1 << 15
+_NEAR = 16
+_ROWS_A_STEP = 4
 
 
 def _distance_to(seeds: jax.Array, steps: tuple[Any, ...], axes: tuple[int, ...]) -> jax.Array:
@@ -348,32 +351,148 @@ def _first_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def _further_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
+    """Min over j of f(j) + (s·(i − j))² for each line, nearest j first, until none can be nearer.
+
+    Plain vector arithmetic on whole rows: a lower envelope would need fewer operations and gathers,
+    which cost more than they save.
+
+    Args:
+        squared: f, [n, lines].
+        step: s.
+
+    Returns:
+        The minimum, [n, lines].
+    """
     if squared.size == 0:
         return squared
     return jax.lax.platform_dependent(squared, step, cpu=_in_blocks, default=_at_once)
 
 
+def _price(offset: jax.Array, step: jax.Array) -> jax.Array:
+    distance = offset.astype(step.dtype) * step
+    return distance * distance
+
+
 def _at_once(squared: jax.Array, step: jax.Array) -> jax.Array:
-    below, above = (jax.lax.cummin(squared, axis=0, reverse=r) for r in (False, True))
-    return _nearest_first(squared, below, above, step, squared.shape[0])
+    """All rows of all lines together."""
+    n = squared.shape[0]
+    margin = n + _OFFSETS_A_STEP
+    padded = jnp.pad(squared, ((margin, margin), (0, 0)), constant_values=jnp.inf)
+
+    def rows(start: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(padded, margin + start, n, 0)
+
+    return _near(rows, jnp.int32(0), jnp.min(squared, 0), step, n - 1)
+
+
+def _near(
+    rows: Callable[[jax.Array], jax.Array],
+    start: jax.Array,
+    least: jax.Array,
+    step: jax.Array,
+    reach: int,
+) -> jax.Array:
+    """The minimum for a block of rows over those not further than ``reach`` from each.
+
+    Args:
+        rows: gives as many rows of f as the block has from a row on, infinite beyond the ends.
+        start: the block's first row.
+        least: the least f of each line.
+        step: s.
+        reach: the largest offset to try.
+
+    Returns:
+        The minimum so far, of the block's rows.
+    """
+
+    def unfinished(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+        offset, best = state
+        return (offset <= reach) & jnp.any(least + _price(offset, step) < jnp.max(best, 0))
+
+    def further(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        offset, best = state
+        for k in range(_OFFSETS_A_STEP):
+            away = offset + k
+            nearest = jnp.minimum(rows(start - away), rows(start + away))
+            best = jnp.minimum(best, nearest + _price(away, step))
+        return offset + _OFFSETS_A_STEP, best
+
+    return jax.lax.while_loop(unfinished, further, (jnp.int32(1), rows(start)))[1]
 
 
 def _in_blocks(squared: jax.Array, step: jax.Array) -> jax.Array:
+    """Some lines at a time, and of those a block of rows at a time."""
     n, lines = squared.shape
     block = min(n, _ROWS_A_BLOCK)
     width = max(1, _PIXELS_A_BLOCK // block)
     parts = math.ceil(lines / width)
-
-    def some(squared: jax.Array) -> jax.Array:
-        below, above = (_least_so_far(squared, reverse=r) for r in (False, True))
-        return _nearest_first(squared, below, above, step, block)
-
+    some = partial(_some_lines, step=step, block=block)
     if parts == 1:
         return some(squared)
     # A line of infinities is done at once.
     padded = jnp.pad(squared, ((0, 0), (0, parts * width - lines)), constant_values=jnp.inf)
     done = jax.lax.map(some, padded.reshape(n, parts, width).transpose(1, 0, 2))
     return done.transpose(1, 0, 2).reshape(n, -1)[:, :lines]
+
+
+def _some_lines(squared: jax.Array, step: jax.Array, block: int) -> jax.Array:
+    n = squared.shape[0]
+    blocks = math.ceil(n / block)
+    margin = _NEAR + 2 * _OFFSETS_A_STEP
+    padding = (margin, margin + blocks * block - n)
+    padded = jnp.pad(squared, (padding, (0, 0)), constant_values=jnp.inf)
+    below, above = (_least_so_far(squared, reverse=r) for r in (False, True))
+    before, after = _useful_rows(squared, step)
+    inner = jnp.arange(block, dtype=jnp.int32)
+    tried = _price(jnp.int32(_NEAR + 1), step)
+
+    def rows(start: jax.Array, count: int = block) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(padded, margin + start, count, 0)
+
+    def nearest(start: jax.Array) -> jax.Array:
+        last = jnp.minimum(start + block, n) - 1
+
+        def far(
+            best: jax.Array,
+            row: jax.Array,
+            onwards: Callable[[jax.Array], jax.Array],
+            least: Callable[[jax.Array], jax.Array],
+        ) -> jax.Array:
+            """Try useful rows for all of the block's, until none of those left can be nearer."""
+
+            def unfinished(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+                row, best = state
+                gap = jnp.maximum(jnp.maximum(start - row, row - last), 0)
+                # What is near has been tried.
+                bound = least(row) + jnp.maximum(_price(gap, step), tried)
+                return (row >= 0) & (row < n) & jnp.any(bound < jnp.max(best, 0))
+
+            def further(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+                row, best = state
+                for _ in range(_ROWS_A_STEP):
+                    price = _price(start + inner - row, step)
+                    best = jnp.minimum(best, rows(row, 1) + price[:, None])
+                    row = onwards(row)
+                return row, best
+
+            return jax.lax.while_loop(unfinished, further, (row, best))[1]
+
+        best = _near(rows, start, below[n - 1], step, _NEAR)
+        best = far(
+            best,
+            after[start],
+            lambda row: after[jnp.minimum(row + 1, n)],
+            lambda row: above[jnp.minimum(row, n - 1)],
+        )
+        return far(
+            best,
+            before[start],
+            lambda row: before[jnp.maximum(row, 0)],
+            lambda row: below[jnp.maximum(row, 0)],
+        )
+
+    done = jax.lax.map(nearest, jnp.arange(blocks, dtype=jnp.int32) * block)
+    return done.reshape(blocks * block, -1)[:n]
 
 
 def _least_so_far(squared: jax.Array, *, reverse: bool) -> jax.Array:
@@ -384,62 +503,29 @@ def _least_so_far(squared: jax.Array, *, reverse: bool) -> jax.Array:
     return jax.lax.scan(step, jnp.full_like(squared[0], jnp.inf), squared, reverse=reverse)[1]
 
 
-def _nearest_first(
-    squared: jax.Array, below: jax.Array, above: jax.Array, step: jax.Array, block: int
-) -> jax.Array:
-    """Min over j of f(j) + (s·(i − j))² for each line, nearest j first, until none can be nearer.
+def _useful_rows(squared: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """For each row, the next one before it and from it on that may be the nearest of any pixel.
 
-    Plain vector arithmetic on shifted copies: a lower envelope would need fewer operations and
-    gathers, which cost more than they save for images of a thousand pixels across.
+    The nearest rows are the corners of the lower convex hull of f(j) + (s·j)²: one that lies above
+    a chord between others is none of them, and one that is infinite everywhere is not either.
 
     Args:
         squared: f, [n, lines].
-        below: the least f at or before each row.
-        above: the least f at or after each row.
         step: s.
-        block: how many rows go together: each block looks as far to either side as it must.
 
     Returns:
-        The minimum, [n, lines].
+        Two arrays [n + 1] of rows; −1 and n where there is none.
     """
     n = squared.shape[0]
-    blocks = math.ceil(n / block)
-    margin = blocks * block + _OFFSETS_A_STEP
-    padding = (margin, margin + blocks * block - n)
-    padded = jnp.pad(squared, (padding, (0, 0)), constant_values=jnp.inf)
-
-    def price(offset: jax.Array) -> jax.Array:
-        distance = offset.astype(step.dtype) * step
-        return distance * distance
-
-    def rows(start: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice_in_dim(padded, margin + start, block, 0)
-
-    def look(
-        best: jax.Array, start: jax.Array, side: int, least: jax.Array, edge: jax.Array
-    ) -> jax.Array:
-        """Try the rows on one side; ``edge`` is the block's last row that reaches that far."""
-        reach = edge if side < 0 else n - 1 - edge
-
-        def unfinished(state: tuple[jax.Array, jax.Array]) -> jax.Array:
-            offset, best = state
-            bound = least[edge + side * offset] + price(offset)
-            return (offset <= reach) & jnp.any(bound < jnp.max(best, 0))
-
-        def further(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            offset, best = state
-            for k in range(_OFFSETS_A_STEP):
-                best = jnp.minimum(best, rows(start + side * (offset + k)) + price(offset + k))
-            return offset + _OFFSETS_A_STEP, best
-
-        return jax.lax.while_loop(unfinished, further, (jnp.int32(1), best))[1]
-
-    def nearest(start: jax.Array) -> jax.Array:
-        last = jnp.minimum(start + block, n) - 1
-        best = look(rows(start), start, -1, below, last)
-        return look(best, start, 1, above, start)
-
-    if blocks == 1:
-        return nearest(jnp.int32(0))[:n]
-    done = jax.lax.map(nearest, jnp.arange(blocks, dtype=jnp.int32) * block)
-    return done.reshape(blocks * block, -1)[:n]
+    corner = jnp.isfinite(squared)
+    for away in (1, 4, 16, 64):
+        if 2 * away < n:
+            middle = squared[away : n - away]
+            chord = squared[2 * away :] + squared[: n - 2 * away]
+            above = chord + 2 * _price(jnp.int32(away), step) < 2 * middle
+            corner = corner & ~jnp.pad(above, ((away, away), (0, 0)))
+    useful = jnp.any(corner, 1)
+    index = jnp.arange(n, dtype=jnp.int32)
+    before = jax.lax.cummax(jnp.where(useful, index, -1))
+    after = jax.lax.cummin(jnp.where(useful, index, n), reverse=True)
+    return jnp.pad(before, (1, 0), constant_values=-1), jnp.pad(after, (0, 1), constant_values=n)

@@ -75,6 +75,36 @@ def test_what_accelerators_run_gives_the_same():
         np.testing.assert_allclose(default, cpu, rtol=1e-6)
 
 
+def test_the_nearest_rows_of_any_heights():
+    """Heights that no mask gives: rows whose nearest pixels are far from them, or nowhere."""
+    from dice_jax import distance
+
+    n, step = 300, 0.7
+    row = np.arange(n)
+    rng = np.random.default_rng(9)
+    # Almost as concave as the price is convex: every row is the nearest one of some pixel.
+    stretched = [5e4 - share * (step * (row - 150)) ** 2 for share in (0.5, 0.9, 0.99)]
+    rough = [rng.uniform(0, top, n) ** 2 for top in (3, 30, 300)]
+    rare = [np.where(rng.random(n) < 0.02, h, np.inf) for h in rough]
+    # Only just worth a look from the next block: a bound that is a little too high misses it.
+    tight = np.full((2, n), np.inf)
+    tight[0, 0], tight[0, 280] = 0, (step * 256) ** 2 - (step * 24) ** 2 + 100
+    tight[1, :230] = tight[1, 280] = 0
+    lines = [*stretched, *rough, *rare, *tight, np.full(n, np.inf)]
+    heights = np.stack(lines, 1).astype(np.float32)
+    heights = np.concatenate([heights, heights[::-1]], 1)
+    price = (step * (row[:, None] - row)) ** 2
+    expected = np.min(heights.astype(np.float64) + price[..., None], 1)
+    many = 10  # more lines than go together
+    for program in (jax.jit(distance._in_blocks), jax.jit(distance._at_once)):
+        together = program(np.tile(heights, (1, many)), jnp.float32(step))
+        np.testing.assert_allclose(together, np.tile(expected, (1, many)), rtol=2e-6, atol=1e-2)
+        # Lines that go together wait for the slowest: each one on its own, too.
+        for line, least in zip(heights.T, expected.T, strict=True):
+            alone = program(line[:, None], jnp.float32(step))
+            np.testing.assert_allclose(alone[:, 0], least, rtol=2e-6, atol=1e-2)
+
+
 def _branches(function, *arguments):
     """Every program that ``platform_dependent`` could have chosen."""
     chosen = []

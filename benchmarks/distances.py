@@ -1,0 +1,109 @@
+"""The rows of the exact distance transform, beside SciPy's, which runs on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage
+
+import dice_jax as dj
+from benchmarks.case import Builder, Case, Contender, Family, Settings
+from benchmarks.jax_contenders import figures
+
+__all__ = ["DISTANCES", "distance_case"]
+
+Maker = Callable[[tuple[int, ...]], np.ndarray]
+
+
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, dtype=np.float32) < 0.98
+
+
+def _sparse(shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.ones(shape, bool)
+    places = np.random.default_rng(0).integers(0, mask.size, 20)
+    mask.reshape(-1)[places] = False
+    return mask
+
+
+def _single(shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.ones(shape, bool)
+    mask[tuple(n // 3 for n in shape)] = False
+    return mask
+
+
+def _ball(shape: tuple[int, ...]) -> np.ndarray:
+    away = [(np.arange(n) - n / 2) ** 2 for n in shape]
+    return sum(np.ix_(*away), start=np.float64(0)) > (min(shape) / 3) ** 2
+
+
+# What makes a transform slow is how far the pixels are from the nearest False one.
+_MASKS: dict[str, tuple[str, Maker]] = {
+    "noise": ("2 % of the pixels False", _noise),
+    "ball": ("a ball of False", _ball),
+    "sparse": ("20 pixels False", _sparse),
+    "single": ("one pixel False", _single),
+}
+
+
+def distance_case(name: str, words: str, make: Maker, shape: tuple[int, ...]) -> Case:
+    """Put the two transforms of one mask side by side, checked against each other.
+
+    Args:
+        name: of the row.
+        words: what the mask is.
+        make: makes the mask.
+        shape: of the mask.
+
+    Returns:
+        The row.
+    """
+
+    def ours() -> Contender:
+        mask = jnp.asarray(make(shape))
+        compiled = jax.jit(dj.distance_transform).lower(mask).compile()
+
+        def result() -> tuple[float, np.ndarray]:
+            distances = np.asarray(compiled(mask))
+            return float(distances.mean(dtype=np.float64)), distances
+
+        return Contender(
+            call=lambda: jax.block_until_ready(compiled(mask)),
+            result=result,
+            figures=figures(compiled),
+        )
+
+    def theirs() -> Contender:
+        mask = make(shape)
+
+        def result() -> tuple[float, np.ndarray]:
+            distances = np.asarray(ndimage.distance_transform_edt(mask))
+            return float(distances.mean()), distances
+
+        return Contender(
+            call=lambda: ndimage.distance_transform_edt(mask),
+            result=result,
+            notes=("scipy: distance_transform_edt, float64, one thread",),
+        )
+
+    size = "×".join(map(str, shape))
+    builders: dict[str, Builder] = {"dice_jax": ours, "scipy": theirs}
+    return Case(name=name, work=f"distance transform, {size}, {words}", builders=builders)
+
+
+def _cases(settings: Settings) -> Sequence[Case]:
+    if settings.quick:
+        names, sizes = ("noise", "single"), {"2d": (512, 512)}
+    else:
+        names, sizes = tuple(_MASKS), {"2d": (1024, 1024), "3d": (256, 256, 256)}
+    return [
+        distance_case(f"{name}-{dimensions}", *_MASKS[name], shape)
+        for dimensions, shape in sizes.items()
+        for name in names
+    ]
+
+
+DISTANCES = Family("distances", "Exact distance transforms (no gradient)", _cases)
