@@ -276,7 +276,8 @@ def _measured(arm: Arm, task: Task) -> tuple[str, ...]:
     """Name what `diagnose` measures."""
     shape = (task.order.shape[1], *task.images.images.shape[1:])
     logits, masks = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
-    return tuple(jax.eval_shape(partial(diagnose, arm), logits, masks)[1])
+    # The very program's: its trace is kept for the first step.
+    return tuple(_jit_diagnose.eval_shape(arm, logits, masks)[1])
 
 
 def _rates(task: Task) -> np.ndarray:
