@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,14 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
     graph, _ = initialise(config.model, spec.seed)
     masks = np.asarray(test.masks)
     logits = predict(graph, run.parameters, test.images)
-    validation_logits = predict(graph, run.parameters, validation.images)
-    diverged = not (np.isfinite(logits).all() and np.isfinite(validation_logits).all())
-    if diverged:
-        logits, validation_logits = np.zeros_like(logits), np.zeros_like(validation_logits)
-    evaluation = evaluate(validation_logits, np.asarray(validation.masks), logits, masks)
-    metrics, per_image = dict(evaluation.metrics), dict(evaluation.per_image)
-    if diverged:
-        # The names of the numbers, but no numbers.
-        metrics = dict.fromkeys(metrics, math.nan)
-        per_image |= dict.fromkeys(("dice", "dice_tuned"), np.full(len(masks), math.nan))
-    metrics |= {
+    evaluation = evaluate(
+        predict(graph, run.parameters, validation.images),
+        np.asarray(validation.masks),
+        logits,
+        masks,
+        None if test.posterior is None else np.asarray(test.posterior),
+    )
+    metrics = evaluation.metrics | {
         "foreground_fraction_train": float(np.asarray(training.masks).mean()),
         "foreground_fraction_test": float(masks.mean()),
         "noise": noise_level(config, spec.foreground_fraction),
@@ -58,7 +54,9 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
     # For the first seed's pictures: a few test images with the logits at the end.
     if spec.seed == 0:
         shown = slice(0, _EXAMPLES)
-        arrays = np.stack([np.asarray(test.images[shown]), masks[shown], logits[shown]])
+        # A run that diverged has no p to show: ½ everywhere.
+        drawn = np.zeros_like(logits) if evaluation.diverged else logits
+        arrays = np.stack([np.asarray(test.images[shown]), masks[shown], drawn[shown]])
         write_whole(out / "examples" / f"{spec.name}.npy", _npy(arrays.astype(np.float32)))
     return {
         "loss": spec.loss,
@@ -66,9 +64,11 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
         "foreground_fraction": spec.foreground_fraction,
         "seed": spec.seed,
         "learning_rate": spec.learning_rate,
-        "status": status_of(config.model, diverged, metrics),
+        "status": status_of(config.model, evaluation.diverged, metrics),
         "metrics": metrics,
-        "per_image": per_image,
+        "per_image": evaluation.per_image,
+        "reliability": evaluation.reliability,
+        "size_recall": evaluation.size_recall,
         "history": logged(run.history, config.logged_steps),
         "environment": environment(),
         "seconds": run.seconds,
