@@ -423,7 +423,7 @@ def _near(
 def _in_blocks(squared: jax.Array, step: jax.Array) -> jax.Array:
     """Some lines at a time, and of those a block of rows at a time."""
     n, lines = squared.shape
-    block = min(n, _ROWS_A_BLOCK)
+    block = math.ceil(n / math.ceil(n / _ROWS_A_BLOCK))
     width = max(1, _PIXELS_A_BLOCK // block)
     parts = math.ceil(lines / width)
     some = partial(_some_lines, step=step, block=block)

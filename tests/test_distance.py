@@ -88,8 +88,8 @@ def test_the_nearest_rows_of_any_heights():
     rare = [np.where(rng.random(n) < 0.02, h, np.inf) for h in rough]
     # Only just worth a look from the next block: a bound that is a little too high misses it.
     tight = np.full((2, n), np.inf)
-    tight[0, 0], tight[0, 280] = 0, (step * 256) ** 2 - (step * 24) ** 2 + 100
-    tight[1, :230] = tight[1, 280] = 0
+    tight[0, 0], tight[0, 174:] = 0, (step * 150) ** 2 - (step * 24) ** 2 + 100
+    tight[1, :124] = tight[1, 174] = 0
     lines = [*stretched, *rough, *rare, *tight, np.full(n, np.inf)]
     heights = np.stack(lines, 1).astype(np.float32)
     heights = np.concatenate([heights, heights[::-1]], 1)
