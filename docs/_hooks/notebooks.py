@@ -32,6 +32,7 @@ def execute(path: Path, size: str) -> Any:
         The notebook with its outputs.
     """
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     key = hashlib.sha256(path.read_bytes() + size.encode()).hexdigest()[:16]
@@ -42,12 +43,14 @@ def execute(path: Path, size: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             _SIZE: size,
-            "DICE_JAX_NOTEBOOK_OUT": f"{folder}/study",
+            "DICE_JAX_NOTEBOOK_OUT": "study",
             "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
             # The page must not depend on what the reader's terminal can show.
             "TERM": "dumb",
         }
-        client = NotebookClient(notebook, timeout=1800, kernel_name="python3")
+        # Not over TCP, where the kernel warns of listeners.
+        kernel = AsyncKernelManager(transport="ipc") if os.name == "posix" else None
+        client = NotebookClient(notebook, timeout=1800, kernel_name="python3", km=kernel)
         client.execute(cwd=folder, env={**os.environ, **environment})
     _CACHE.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
@@ -76,7 +79,7 @@ def on_files(files: Any, *, config: Any) -> Any:
             f"at the size `{size}`."
         )
         if size == "tiny":
-            words += " At that size everything runs and the scores mean nothing."
+            words += " At that size everything runs, and scores of trained networks mean nothing."
         page = f"{title}\n\n{words}\n{rest}"
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in resources["outputs"].items():
