@@ -265,6 +265,47 @@ _STANDARD: dict[str, Any] = {
     "logged_steps": 100,
 }
 
+# full is for a GPU or TPU: images so large that the smallest fraction leaves 12 pixels.
+_FULL: dict[str, Any] = {
+    "losses": (
+        "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky",
+        "focal_tversky", "generalized_dice", "dice+bce",
+    ),
+    "fractions": (0.2, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0005),
+    "image_size": 160,
+    "seeds": 10,
+    "train_images": 512,
+    "validation_images": 128,
+    "test_images": 512,
+    "logged_steps": 100,
+}  # fmt: skip
+
+# One thing at a time is changed, of the primary arms at three fractions.
+_ABLATION: dict[str, Any] = {
+    "losses": _STANDARD["losses"],
+    "fractions": (0.05, 0.01, 0.003),
+}
+
+
+def _full(**changes: Any) -> dict[str, StudyConfig]:
+    settings = {**_FULL, **changes}
+    # From p = ½ to 0.0005 is a long way: more and longer steps than the shorter presets take.
+    far: dict[str, Any] = {"steps": 600, "learning_rates": (0.5,)} | settings
+    return {
+        "bias": dataclasses.replace(_BIAS, **far),
+        "linear": dataclasses.replace(_LINEAR, **far),
+        "unet": dataclasses.replace(
+            StudyConfig(
+                steps=1000,
+                batch_size=16,
+                learning_rates=(3e-4, 1e-3, 3e-3, 1e-2),
+                extend_grid=True,
+            ),
+            **settings,
+        ),
+    }
+
+
 PRESETS: dict[str, dict[str, StudyConfig]] = {
     "quick": {
         "bias": _BIAS,
@@ -282,6 +323,29 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
             extend_grid=True,
         ),
     },
+    "full": _full(),
+    "full-disks": _full(**_ABLATION, shape="disk"),
+    "full-tubes": _full(**_ABLATION, shape="tube"),
+    "full-blobs": _full(**_ABLATION, shape="blob"),
+    "full-posterior": _full(**_ABLATION, shape="posterior"),
+    "full-5-objects": _full(**_ABLATION, objects=5),
+    "full-20-objects": _full(**_ABLATION | {"fractions": (0.2, 0.05, 0.01)}, objects=20),
+    # 20, 4 and 1 objects.
+    "full-fixed-size": _full(**_ABLATION | {"fractions": (0.05, 0.01, 0.0025)}, object_pixels=64),
+    "full-empty": _full(**_ABLATION, empty_share=0.5),
+    "full-empty-per-sample": _full(**_ABLATION, empty_share=0.5, pooling="sample"),
+    "full-label-noise": _full(**_ABLATION, label_noise=1.0),
+    "full-annotator": _full(**_ABLATION, annotator_bias=1.0),
+    "full-per-sample": _full(**_ABLATION, pooling="sample"),
+    "full-smooth": _full(**_ABLATION, smooth=1.0),
+    "full-prior": _full(**_ABLATION, initial_bias="prior"),
+    # Dice's gradient is up to 1/(2π) times BCE's (theory: C12), so the one grid has to be wide.
+    "full-sgd": _full(
+        **_ABLATION,
+        optimiser="sgd",
+        learning_rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        extend_grid=True,
+    ),
 }
 
 

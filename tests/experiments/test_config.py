@@ -1,10 +1,14 @@
 """The settings: what they expand to, and what they refuse."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
+from experiments.arms import LOSSES
 from experiments.config import PRESETS, ConfigError, StudyConfig, resolve
+from experiments.models import MODELS
 from experiments.plan import plan, tuning_plan
 
 
@@ -18,6 +22,47 @@ def test_standard_is_the_protocols_two_hour_design():
     assert config.extend_grid
     assert len(tuning_plan(config)) == 4 * 3 * 3
     assert len(plan(config)) == 4 * 3 * 7
+
+
+def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
+    full = PRESETS["full"]["unet"]
+    assert set(full.losses) >= set(LOSSES) - {"log_dice", "log_cosh_dice"} | {"dice+bce"}
+    assert (max(full.fractions), min(full.fractions)) == (0.2, 0.0005)
+    plain = dataclasses.replace(
+        full, losses=PRESETS["standard"]["unet"].losses, fractions=(0.05, 0.01, 0.003)
+    )
+    changed = {}
+    for name, models in PRESETS.items():
+        if name.startswith("full-"):
+            config = models["unet"].as_json()
+            was = plain.as_json()
+            changed[name] = {k for k in was if was[k] != config[k]} - {"fractions"}
+    touched = set.union(*changed.values())
+    assert touched >= {"shape", "objects", "object_pixels", "empty_share", "label_noise"}
+    assert touched >= {"annotator_bias", "pooling", "smooth", "initial_bias", "optimiser"}
+    assert changed.pop("full-empty-per-sample") == {"empty_share", "pooling"}
+    assert changed.pop("full-sgd") == {"optimiser", "learning_rates"}
+    assert all(len(names) == 1 for names in changed.values())
+    # Every preset can be run with every model.
+    assert all(set(models) == set(MODELS) for models in PRESETS.values())
+
+
+def test_a_study_of_before_is_read_as_it_was_run():
+    """The committed quick study knows none of the later settings."""
+    path = Path(__file__).parents[2] / "experiments" / "results" / "quick" / "config.json"
+    held = json.loads(path.read_text())
+    settings = held["study"] if "study" in held else held["tiers"][0]
+    assert StudyConfig.from_json(settings) == PRESETS["quick"]["unet"]
+    old = {k: settings[k] for k in ("losses", "model", "fractions", "seeds", "image_size")}
+    assert StudyConfig.from_json(old) == PRESETS["quick"]["unet"]
+
+
+def test_objects_follow_from_the_fraction_where_their_size_is_fixed():
+    config = resolve(object_pixels=41, fractions=(0.05, 0.01))
+    assert [config.objects_at(f) for f in config.fractions] == [5, 1]
+    half_empty = dataclasses.replace(config, empty_share=0.5)
+    assert [half_empty.objects_at(f) for f in config.fractions] == [10, 2]
+    assert resolve(objects=3, fractions=(0.05,)).objects_at(0.05) == 3
 
 
 def test_settings_survive_json():
@@ -45,6 +90,26 @@ def test_settings_survive_json():
         ({"seeds": 0}, ["seeds", "0"]),
         ({"steps": -1}, ["steps", "-1"]),
         ({"image_size": 30}, ["image_size", "multiple of 4"]),
+        ({"image_width": 62}, ["image_width", "multiple of 4"]),
+        ({"shape": "star"}, ["shape", "'star'", "ellipse", "posterior"]),
+        ({"pooling": "pixel"}, ["pooling", "'pixel'", "batch, sample"]),
+        ({"initial_bias": "zero"}, ["initial_bias", "'zero'", "half, prior"]),
+        ({"optimiser": "lion"}, ["optimiser", "'lion'", "adam, sgd"]),
+        ({"smooth": -1.0}, ["smooth", "at least 0 pixels", "-1"]),
+        ({"smooth": float("inf")}, ["smooth", "inf"]),
+        ({"label_noise": -0.5}, ["label_noise", "-0.5"]),
+        ({"label_noise": 2.0}, ["label_noise 2 would erase", "ellipse of 12 pixels", "1.3 pixels"]),
+        ({"annotator_bias": -2.0}, ["annotator_bias -2 would erase", "1.3 pixels"]),
+        ({"annotator_bias": float("nan")}, ["annotator_bias", "finite"]),
+        ({"shape": "posterior", "label_noise": 0.5}, ["posterior", "no boundary"]),
+        ({"empty_share": 1.0}, ["empty_share", "[0, 1)"]),
+        ({"empty_share": 0.98}, ["empty_share 0.98", "validation_images 64", "fewer than 2"]),
+        ({"empty_share": 0.5, "fractions": (0.499,)}, ["8.2 pixels of the rarer class"]),
+        ({"empty_share": 0.5, "fractions": (0.6,)}, ["0.0 pixels of the rarer class"]),
+        ({"shape": "tube", "fractions": (0.003,)}, ["12.3 pixels", "20"]),
+        ({"shape": "blob", "objects": 5, "fractions": (0.01,)}, ["41.0 pixels", "50"]),
+        ({"object_pixels": 3, "fractions": (0.05,)}, ["204.8 pixels", "340"]),
+        ({"object_pixels": 0}, ["object_pixels", "0"]),
         ({"learning_rates": (0.0,)}, ["learning rate", "positive"]),
         ({"learning_rates": (0.1, 0.01)}, ["ascend"]),
         ({"batch_size": 1000}, ["batch_size", "train_images"]),
