@@ -32,7 +32,6 @@ def execute(path: Path, size: str) -> Any:
         The notebook with its outputs.
     """
     import nbformat
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     key = hashlib.sha256(path.read_bytes() + size.encode()).hexdigest()[:16]
@@ -48,9 +47,11 @@ def execute(path: Path, size: str) -> Any:
             # The page must not depend on what the reader's terminal can show.
             "TERM": "dumb",
         }
-        # Not over TCP, where the kernel warns of listeners.
-        kernel = AsyncKernelManager(transport="ipc") if os.name == "posix" else None
-        client = NotebookClient(notebook, timeout=1800, kernel_name="python3", km=kernel)
+        client = NotebookClient(notebook, timeout=1800, kernel_name="python3")
+        if os.name == "posix":
+            # Not over TCP, where the kernel warns of listeners.
+            kernel = client.create_kernel_manager()
+            kernel.transport, kernel.ip = "ipc", f"{folder}/kernel"
         client.execute(cwd=folder, env={**os.environ, **environment})
     _CACHE.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept)
