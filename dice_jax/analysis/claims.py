@@ -24,7 +24,7 @@ class ClaimResult:
     """What became of one statement.
 
     Args:
-        id: ``"C1"`` … ``"C22"``.
+        id: ``"C1"``, ``"C2"``, ….
         statement: what is said to hold.
         condition: when.
         source: where it comes from.

@@ -16,7 +16,7 @@ class Statement:
     """One statement about the gradient of an overlap loss.
 
     Args:
-        id: ``"C1"`` … ``"C22"``.
+        id: ``"C1"``, ``"C2"``, ….
         title: a few words.
         statement: what holds.
         condition: when it holds.

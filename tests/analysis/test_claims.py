@@ -248,7 +248,7 @@ def test_another_key_gives_other_problems_and_the_same_one_the_same():
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        ({"only": ["C23"]}, ValueError, "C23"),
+        ({"only": ["C99"]}, ValueError, "C99"),
         ({"trials": 0}, ValueError, "at least 8"),
         ({"trials": 2.5}, TypeError, "integer"),
         ({"losses": {"dise_loss": dj.dice_loss}}, ValueError, "dise_loss"),
