@@ -13,6 +13,7 @@ from benchmarks.pixels import SIGMOID, SOFTMAX
 from benchmarks.ranking import RANKING
 from benchmarks.tpu import TPU
 from benchmarks.two_devices import TWO_DEVICES
+from benchmarks.unet_step import UNET_STEP
 
 __all__ = ["FAMILIES"]
 
@@ -23,6 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     DISTANCES,
     TWO_DEVICES,
     ACCUMULATION,
+    UNET_STEP,
     HALF,
     LINEARITY,
     COMPILATION,
