@@ -77,6 +77,11 @@ def test_an_arm_is_one_object_so_that_it_compiles_once():
     assert parse_arm("dice+bce") is parse_arm("dice+bce")
 
 
+def test_unknown_pooling():
+    with pytest.raises(KeyError, match="pixel"):
+        parse_arm("dice", "pixel")
+
+
 @pytest.mark.parametrize("name", ["nonsense", "dice+nonsense", "", "dice+"])
 def test_unknown_arm(name):
     with pytest.raises(KeyError):
@@ -92,6 +97,50 @@ def test_jaccard_is_the_negative_control(batch):
     ]
     a, b = (np.asarray(g, np.float64) for g in gradients)
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 1 - 1e-9
+
+
+def test_arms_per_sample_are_means_of_the_images_own_losses(batch, values):
+    z, y = batch
+    names = list(LOSSES)
+    arms = [parse_arm(name, "sample") for name in names]
+    per_sample = jax.jit(lambda z, y: jnp.stack([arm(arm.sums(z, y)) for arm in arms]))(
+        *map(jnp.asarray, batch)
+    )
+    alone = [_oracles(*image) for image in zip(z.astype(np.float64), y.astype(float), strict=True)]
+    for name, value in zip(names, per_sample, strict=True):
+        np.testing.assert_allclose(value, np.mean([x[name] for x in alone]), rtol=2e-5)
+        # A mean over pixels does not care; a ratio does.
+        assert (abs(value - values[name]) < 1e-6) == (name in ("bce", "focal")), name
+
+
+def test_smoothing_is_counted_in_pixels_and_read_by_every_overlap_loss(batch, values):
+    z, y = batch
+    names = list(LOSSES)
+    smoothed = jax.jit(
+        lambda z, y: jnp.stack([parse_arm(name, "batch", 3.0)(arm_sums(z, y)) for name in names])
+    )(*map(jnp.asarray, batch))
+    p = 1 / (1 + np.exp(-z.astype(np.float64)))
+    expected = 1 - (2 * p[y].sum() + 3) / (p.sum() + y.sum() + 3)
+    np.testing.assert_allclose(smoothed[names.index("dice")], expected, rtol=1e-6)
+    for name, value in zip(names, smoothed, strict=True):
+        assert (abs(value - values[name]) < 1e-6) == (name in ("bce", "balanced_bce", "focal"))
+
+
+def test_smoothing_of_one_turns_the_push_on_a_small_object_round():
+    """C6, where it is hardest to miss: one free logit, 12 of 4,096 pixels, an image at a time."""
+    masks = jnp.zeros((2, 64, 64), bool).at[:, 10:14, 10:13].set(True)
+
+    @jax.jit
+    @jax.grad
+    def pushes(bias):
+        arms = [parse_arm("dice", "sample", smooth) for smooth in (1e-5, 1.0)]
+        logits = [jnp.full(masks.shape, b) for b in bias]
+        return sum(arm(arm.sums(z, masks)) for arm, z in zip(arms, logits, strict=True))
+
+    up, down = pushes(jnp.array([3.0, 3.0]))
+    assert up < 0 < down
+    for smooth, best in ((1e-5, 1), (1.0, 0)):
+        assert dj.analysis.dice_best_constant(12 / 4096, 12.0, smooth=smooth) == best
 
 
 def test_arms_are_finite_without_foreground():

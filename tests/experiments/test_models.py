@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.models import MODELS, UNet, initialise
+from experiments.models import MODELS, UNet, initialise, start_of
 
 # One program per model and shape: eager, every operation would compile by itself.
 _apply = jax.jit(lambda graph, p, images: nnx.merge(graph, p)(images), static_argnums=0)
@@ -24,6 +24,18 @@ def test_shapes_start_and_reproducibility(name):
     again = initialise(name, 3)[1]
     for a, b in zip(jax.tree.leaves(parameters), jax.tree.leaves(again), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_output_starts_at_the_prior_where_asked_to(name):
+    """The bias is all that differs: the logits are shifted by logit π, whatever the image."""
+    images = jax.random.normal(jax.random.key(0), (2, 16, 16))
+    start = start_of("prior", 0.003)
+    at_half, at_prior = (
+        _apply(*initialise(name, 3, start=p), images) for p in (start_of("half", 0.003), start)
+    )
+    np.testing.assert_allclose(at_prior - at_half, np.log(0.003 / 0.997), rtol=1e-4)
+    assert abs(float(jax.nn.sigmoid(at_prior).mean()) - 0.003) < 0.002
 
 
 def test_seeds_differ():
