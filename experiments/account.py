@@ -145,8 +145,8 @@ def _images(tier: Tier) -> str:
     said = f"Images of {size} with {_objects(config)}"
     if config.shape == "posterior":
         said += (
-            ": each pixel shows the probability μ of foreground, and its label is drawn from μ by "
-            f"itself. How soft the objects are ({noise}) is set so that a Dice of "
+            ": each pixel shows the logit of its probability μ of foreground, and its label is "
+            f"drawn from μ by itself. How soft the objects are ({noise}) is set so that a Dice of "
             f"{config.reference_dice:g} is within reach at every fraction."
         )
     else:
@@ -158,10 +158,14 @@ def _images(tier: Tier) -> str:
         )
     if config.empty_share:
         said += f" {percent(config.empty_share)} of the images hold nothing but noise."
-    if config.label_noise or config.annotator_bias:
+    wrong = [f"stray by {config.label_noise:g} pixels"] * bool(config.label_noise)
+    if config.annotator_bias:
+        side = "out" if config.annotator_bias > 0 else "in"
+        wrong.append(f"lie {abs(config.annotator_bias):g} pixels too far {side}")
+    if wrong:
         said += (
-            f" The boundaries of training and validation labels stray by {config.label_noise:g} "
-            f"pixels and lie {config.annotator_bias:+g} too far out; test labels are clean."
+            f" The boundaries of training and validation labels {joined(wrong)}; test labels are "
+            "clean."
         )
     return said
 

@@ -309,6 +309,6 @@ def limits(tiers: Sequence[Tier]) -> list[str]:
     found.append(
         "One set of images, split once per seed: nothing is said of other images."
         if config.data is not None
-        else "The images are made up: simple shapes in white noise, one small network."
+        else "The images are made up, simple shapes in white noise or soft, and the networks small."
     )
     return found

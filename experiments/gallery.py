@@ -52,7 +52,8 @@ _ENTRIES: dict[str, _Entry] = {
         "Dice against the foreground fraction",
         "Mean over test images, then over seeds, with 95 % t intervals; faint dots are seeds, "
         "bands the hierarchical bootstrap over seeds and images. Left, every loss at the threshold "
-        "0.5; right, at the one that was best on validation images. Where the posterior is known, "
+        "0.5; right, at the one that was best on validation images. The axis shows the range there "
+        "is, and need not start at 0. Where the posterior is known, "
         "the dashed line is the prediction that no other can beat in expectation.",
         also=("linear",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -103,6 +104,15 @@ def _against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False
     fraction_axis(ax, tier.fractions)
 
 
+def _dice_range(tier: Tier) -> tuple[float, float]:
+    """Show what there is, in steps of a tenth: most of an axis from 0 to 1 may be empty."""
+    scores = tier.runs[["dice", "dice_tuned"]].to_numpy(np.float64)
+    low, high = np.nanmin(scores, initial=1.0), np.nanmax(scores, initial=0.0)
+    bottom = max(0.0, math.floor(10 * (low - 0.03)) / 10)
+    top = min(1.0, math.ceil(10 * (high + 0.03)) / 10)
+    return (bottom - 0.03 * (top - bottom), top) if bottom < top else (-0.03, 1.03)
+
+
 @styled
 def dice_against_fraction(tier: Tier) -> Figure:
     """Draw test Dice against the foreground fraction, at 0.5 and at the tuned threshold.
@@ -128,7 +138,7 @@ def dice_against_fraction(tier: Tier) -> Figure:
             ]
             ax.plot(tier.fractions, best, "k--", lw=1.3, label="Bayes-optimal (C15)")
         ax.set_title(title)
-        ax.set_ylim(-0.03, 1.03)
+    axes[0, 0].set_ylim(*_dice_range(tier))
     axes[0, 0].set_ylabel("Dice on test images")
     legend_below(figure, axes[0, 0])
     return figure

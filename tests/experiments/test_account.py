@@ -76,9 +76,13 @@ def test_what_was_run_is_said():
     [
         ({"shape": "tube", "objects": 2}, "2 tubes in white noise"),
         ({"object_pixels": 50}, "ellipses of about 50 pixels each"),
-        ({"shape": "posterior"}, "its label is drawn from μ"),
+        ({"shape": "posterior"}, "its label is drawn from μ by itself"),
         ({"empty_share": 0.25}, "25 % of the images hold nothing but noise"),
-        ({"label_noise": 1.0, "annotator_bias": -2.0}, "stray by 1 pixels and lie -2 too far out"),
+        (
+            {"label_noise": 1.0, "annotator_bias": -2.0},
+            "stray by 1 pixels and lie 2 pixels too far in",
+        ),
+        ({"label_noise": 1.5}, "validation labels stray by 1.5 pixels; test labels are clean"),
         ({"pooling": "sample"}, "pools each image by itself"),
         ({"initial_bias": "prior"}, "starting at p = π"),
         ({"optimiser": "sgd"}, "SGD (momentum 0.9) steps"),
