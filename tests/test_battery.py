@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -410,3 +414,25 @@ def test_merged_parts_equal_the_whole(name):
     parts = [make(x[:1], y[:1]), make(x[1:], y[1:])]
     whole = loss(make(x, y), **case.options)
     np.testing.assert_allclose(loss(sum(parts), **case.options), whole, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_sharded_equals_the_oracle():
+    """One process with four CPU devices for all losses: it starts slowly."""
+    four = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sharded_battery"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | four,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert set(results) == set(CASES)
+    wrong = {
+        name: result
+        for name, result in results.items()
+        if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 4
+    }
+    assert not wrong

@@ -1,0 +1,47 @@
+"""Run by test_battery.py in a process with four CPU devices: every loss of sharded images."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tests import test_battery as battery
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+SHAPE = (4, 6, 8)  # one image a device, and one region that pools them all
+
+
+def measure(name, sharding):
+    """The errors of value and slope against the oracle, and whether the gradient stays in place."""
+    x, y = battery.draw(name, SHAPE)
+    loss, oracle = battery.loss_of(name), battery.oracle_of(name)
+
+    def total(x, y):
+        value = loss(x, y)
+        scale = jnp.arange(1.0, 1 + value.size).reshape(value.shape)
+        return jnp.sum(value * scale.astype(value.dtype)), value
+
+    placed = [jax.device_put(a, sharding) for a in (x, y)]
+    (_, value), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(*placed)
+    expected, slope = oracle(x, y), battery._slope(oracle, x, y)
+    found = np.sum(np.asarray(gradient, np.float64) * battery._direction(x))
+    return {
+        "value_error": float(np.max(np.abs(value - expected) / (np.abs(expected) + 1e-3))),
+        "slope_error": float(abs(found - slope) / (abs(slope) + 1e-3)),
+        "devices": len(gradient.sharding.device_set),
+    }
+
+
+def main():
+    mesh = jax.make_mesh((4,), ("images",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, P("images"))
+    json.dump({name: measure(name, sharding) for name in battery.CASES}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
