@@ -138,8 +138,8 @@ def ranking_case(name: str, problem: Problem) -> Case:
         "SMP": _of_torch(_smp(mode), problem),
     }
     words = "Lovász hinge" if binary else "Lovász-softmax"
-    # Pixels that tie share their increments here; a stable sort gives them to the first ones.
-    return Case(name=name, work=f"{words}, {problem.words}", builders=builders, tolerance=1e-3)
+    # The usual formula takes differences of numbers near 1: float32 leaves it few digits.
+    return Case(name=name, work=f"{words}, {problem.words}", builders=builders, tolerance=0.02)
 
 
 def _cases(settings: Settings) -> Sequence[Case]:
