@@ -15,14 +15,18 @@ import numpy as np
 
 import dice_jax
 
-readme = Path(sys.argv[1]).read_text(encoding="utf-8")
-(block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-names: dict = {}
-exec(compile(block, "README.md", "exec"), names)
-labels = np.random.default_rng(0).integers(0, 4, (2, 16, 16))
-images = jnp.asarray(np.eye(4)[labels][..., :3], jnp.float32)
-losses = [
-    float(names["train_step"](names["model"], names["optimizer"], images, jnp.asarray(labels)))
-    for _ in range(5)
-]
-print(json.dumps([dice_jax.__file__, dice_jax.__version__, losses]))
+
+def main(readme):
+    text = Path(readme).read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    labels = np.random.default_rng(0).integers(0, 4, (2, 16, 16))
+    images = jnp.asarray(np.eye(4)[labels][..., :3], jnp.float32)
+    step = [names["model"], names["optimizer"], images, jnp.asarray(labels)]
+    losses = [float(names["train_step"](*step)) for _ in range(5)]
+    print(json.dumps([dice_jax.__file__, dice_jax.__version__, losses]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
