@@ -137,7 +137,6 @@ def test_an_example_without_a_question_is_refused(hook, tmp_path):
 
 
 def test_docstrings_become_markdown(hook):
-    pytest.importorskip("griffe")
     text = hook("docstrings").as_markdown(
         "Sum of w_c, see `dice_loss` and ``C1``.\n\nArgs:\n    w_c: as in C6, `not_public`.\n\n"
         "Returns:\n    One number: w_c.\n\nExample:\n    >>> w_c\n\nReferences:\n    https://e.org/a_b."
