@@ -257,7 +257,13 @@ def _check_names(name: str, values: Sequence[Any]) -> None:
 _BIAS = StudyConfig(model="bias", steps=300, learning_rates=(0.2,), batch_size=32)
 _LINEAR = StudyConfig(model="linear", steps=300, learning_rates=(0.1,), batch_size=16)
 
-# standard is the protocol's two-hour design.
+# Of the protocol.
+_ARMS = (
+    "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky", "focal_tversky",
+    "generalized_dice", "dice+bce",
+)  # fmt: skip
+
+# standard is the protocol's two-hour design: all arms on the cheap models, four on the U-Net.
 _STANDARD: dict[str, Any] = {
     "losses": ("bce", "dice", "squared_dice", "dice+bce"),
     "seeds": 7,
@@ -267,10 +273,7 @@ _STANDARD: dict[str, Any] = {
 
 # full is for a GPU or TPU: images so large that the smallest fraction leaves 12 pixels.
 _FULL: dict[str, Any] = {
-    "losses": (
-        "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky",
-        "focal_tversky", "generalized_dice", "dice+bce",
-    ),
+    "losses": _ARMS,
     "fractions": (0.2, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0005),
     "image_size": 160,
     "seeds": 10,
@@ -278,7 +281,7 @@ _FULL: dict[str, Any] = {
     "validation_images": 128,
     "test_images": 512,
     "logged_steps": 100,
-}  # fmt: skip
+}
 
 # One thing at a time is changed, of the primary arms at three fractions.
 _ABLATION: dict[str, Any] = {
@@ -313,8 +316,8 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
         "unet": StudyConfig(),
     },
     "standard": {
-        "bias": dataclasses.replace(_BIAS, **_STANDARD),
-        "linear": dataclasses.replace(_LINEAR, **_STANDARD),
+        "bias": dataclasses.replace(_BIAS, **_STANDARD | {"losses": _ARMS}),
+        "linear": dataclasses.replace(_LINEAR, **_STANDARD | {"losses": _ARMS}),
         "unet": StudyConfig(
             **_STANDARD,
             steps=500,
@@ -343,7 +346,7 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
     "full-sgd": _full(
         **_ABLATION,
         optimiser="sgd",
-        learning_rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        learning_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
         extend_grid=True,
     ),
 }

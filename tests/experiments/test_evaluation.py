@@ -144,18 +144,18 @@ def test_surfaces_by_hand():
 
 
 def test_surfaces_are_means_over_the_images_that_have_them():
-    """Image 0 is right, 1 is missed, 2 is empty and claimed, 3 is empty and left alone."""
+    """Image 0 is right, 1 is missed, 2 is empty and claimed, 3 and 4 are empty and left alone."""
     object_, nothing = _square(16, 4, 4, 6), np.zeros((1, 16, 16), bool)
-    truth = np.concatenate([object_, object_, nothing, nothing])
-    found = np.concatenate([object_, nothing, object_, nothing])
+    truth = np.concatenate([object_, object_, nothing, nothing, nothing])
+    found = np.concatenate([object_, nothing, object_, nothing, nothing])
     result = evaluate(z := np.where(found, 5.0, -5.0), truth, z, truth)
-    np.testing.assert_array_equal(result.per_image["hd95"], [0, np.nan, np.nan, np.nan])
-    np.testing.assert_array_equal(result.per_image["surface_dice"], [1, 0, np.nan, np.nan])
+    np.testing.assert_array_equal(result.per_image["hd95"], [0] + [np.nan] * 4)
+    np.testing.assert_array_equal(result.per_image["surface_dice"], [1, 0] + [np.nan] * 3)
     assert result.metrics["hd95"] == 0
     assert result.metrics["surface_dice"] == 0.5
     assert result.metrics["dice"] == 0.5
-    assert result.metrics["empty_images"] == 2
-    assert result.metrics["empty_false_positive_share"] == 0.5
+    assert result.metrics["empty_images"] == 3
+    assert result.metrics["empty_false_positive_share"] == 1 / 3
     assert "empty_false_positive_share" not in evaluate(*_draw(0), *_draw(1)).metrics
 
 
