@@ -1,5 +1,6 @@
 """The commands: the bias-only fingerprint end to end, and one clear line for every mistake."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import main
+from experiments.__main__ import Settings, main
+from experiments.config import StudyConfig
 
 
 def _call(monkeypatch, *arguments):
@@ -88,3 +90,10 @@ def test_exit_code_reaches_the_shell_and_options_are_parsed(tmp_path):
     assert done.returncode == 2
     assert "unknown loss 'nope'" in done.stderr
     assert not (root / "x").exists()
+
+
+def test_every_setting_of_a_study_is_an_option():
+    names = {field.name for field in dataclasses.fields(StudyConfig)}
+    # The model chooses the tiers; two are measured or fixed by the preset.
+    names -= {"model", "data_digest", "extend_grid"}
+    assert {field.name for field in dataclasses.fields(Settings)} == names

@@ -2,8 +2,19 @@
 
 from collections import Counter
 
-from experiments.config import StudyConfig, resolve
-from experiments.plan import chosen_rates, plan, tuning_extension, tuning_plan
+import pytest
+
+from experiments.config import ConfigError, StudyConfig
+from experiments.plan import (
+    chosen_rates,
+    plan,
+    step_cost,
+    tiers,
+    together,
+    tuning_extension,
+    tuning_plan,
+)
+from experiments.presets import PRESETS, resolve
 
 
 def test_plan_is_a_full_grid_of_fresh_paired_seeds():
@@ -53,3 +64,38 @@ def test_without_a_choice_nothing_is_tuned():
     config = resolve("quick", "bias")
     assert tuning_plan(config) == []
     assert set(chosen_rates(config, {}).values()) == {0.2}
+
+
+def test_standard_runs_three_models_and_all_arms_on_the_cheap_ones():
+    asked = tiers("standard")
+    assert [config.model for config in asked] == ["bias", "linear", "unet"]
+    assert [len(config.losses) for config in asked] == [10, 10, 4]
+    assert asked[2] == resolve("standard", "unet")
+    # Cheapest first, and each step of the next is more work.
+    costs = [step_cost(config) / config.batch_size for config in asked]
+    assert costs == sorted(costs)
+
+
+def test_quick_is_the_unet_alone_and_a_named_model_is_alone():
+    assert tiers("quick") == (resolve("quick", "unet"),)
+    assert tiers("standard", "linear") == (resolve("standard", "linear"),)
+    assert {config.steps for config in tiers("standard", steps=7)} == {7}
+    with pytest.raises(ConfigError, match="unknown preset 'nonsense'"):
+        tiers("nonsense")
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_groups_hold_every_run_once_and_are_of_one_size(preset):
+    for config in tiers(preset):
+        for specs in (tuning_plan(config), plan(config)):
+            groups = together(config, specs)
+            assert {spec for group in groups for spec in group} == set(specs)
+            # Filled up with repetitions of a group's last run, never with another group's.
+            assert sum(len(dict.fromkeys(group)) for group in groups) == len(specs)
+            assert all(len({spec.loss for spec in group}) == 1 for group in groups)
+        sizes = {len(group) for p in (tuning_plan, plan) for group in together(config, p(config))}
+        assert len(sizes) == 1
+        (size,) = sizes
+        pixels = config.image_size**2 * config.batch_size
+        assert size == 1 or size * pixels <= 2**22
+        assert size <= 32

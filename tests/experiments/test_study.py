@@ -1,5 +1,6 @@
 """The study: paired arms, resume after a kill, no training twice, one directory for one study."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -206,8 +207,6 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
 
 
 def test_changed_configuration_is_refused_and_nothing_is_overwritten(finished):
-    import dataclasses
-
     before = _snapshot(finished)
     changed = dataclasses.replace(TINY, steps=9)
     with pytest.raises(ConfigError, match=r"different study \(steps: 8, now 9\)"):
@@ -254,8 +253,6 @@ def test_status_goes_by_average_precision_never_by_dice():
 
 
 def test_a_diverged_run_is_a_result(tmp_path):
-    import dataclasses
-
     config = dataclasses.replace(
         TINY, losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
     )
@@ -277,8 +274,6 @@ def test_logged_steps_hold_the_first_and_the_last():
 
 
 def test_a_study_of_two_models_is_one_directory(tmp_path):
-    import dataclasses
-
     small = {"losses": ("bce",), "fractions": (0.1,), "seeds": 1, "learning_rates": (0.1,)}
     tiers = tuple(dataclasses.replace(TINY, model=model, **small) for model in ("bias", "linear"))
     counting = _Counting()
@@ -297,3 +292,30 @@ def test_a_directory_written_before_a_study_could_have_several_models_loads(tmp_
     (tmp_path / "config.json").write_text(json.dumps({"study": TINY.as_json()}))
     assert load_tiers(tmp_path) == (TINY,)
     assert load_tiers(ROOT / "experiments" / "results" / "quick")[0].model == "unet"
+
+
+def test_runs_of_one_program_cut_off_in_the_middle(tmp_path, monkeypatch):
+    """As on an accelerator: all runs of a loss at once, filled up to one size."""
+    monkeypatch.setattr("experiments.study.scans_by_default", lambda: True)
+    monkeypatch.setattr("experiments.training.scans_by_default", lambda: True)
+    config = dataclasses.replace(TINY, model="linear", losses=("dice",), seeds=3, steps=20)
+    counting = _Counting()
+    assert run_study((config,), tmp_path / "whole", counting) == 4 + 6
+    # Two groups of six, one of them with two repetitions.
+    assert counting.steps == 2 * config.steps
+
+    class Cut(_Counting):
+        parts = 0
+
+        def advance(self, steps):
+            self.parts += 1
+            if self.parts == 2:
+                raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_study((config,), tmp_path / "cut", Cut(), checkpoint_seconds=0)
+    counting = _Counting()
+    assert run_study((config,), tmp_path / "cut", counting) == 4 + 6
+    assert counting.skipped > 0
+    assert _results(tmp_path / "cut") == _results(tmp_path / "whole")
