@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.config import PRESETS, StudyConfig
+from experiments.config import StudyConfig
 from experiments.models import MODELS
 from experiments.plan import tiers as tiers_of
+from experiments.presets import PRESETS
 from experiments.progress import duration
 from experiments.tiers import Tier
 from experiments.words import MODEL_NAMES, joined, label, percent

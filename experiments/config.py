@@ -60,7 +60,7 @@ class StudyConfig:
         initial_bias: where the model's output starts: "half", p = ½, or "prior", p = π.
         optimiser: "adam", or "sgd" (momentum 0.9).
         data: a directory of images/ and masks/ to study instead of synthetic images. What it holds
-            is measured by `presets.resolve`: the one fraction, the image size and the counts of images.
+            is measured by `presets.resolve`: the fraction, the size and the counts of images.
         data_digest: of those files, so that a study is not taken up with other images.
     """
 

@@ -14,11 +14,12 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.config import StudyConfig, resolve
+from experiments.config import StudyConfig
 from experiments.data import noise_level, splits
 from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.folder import SPLITS, read_folder
+from experiments.presets import resolve
 from experiments.shapes import SHAPES
 
 __all__ = ["write_examples"]

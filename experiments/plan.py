@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.config import StudyConfig, resolve
+from experiments.config import StudyConfig
 from experiments.models import MODELS
+from experiments.presets import resolve
 
 __all__ = [
     "Rates",
@@ -34,7 +35,7 @@ def tiers(
     """Take a preset's models and change what was asked for, in each of them.
 
     Args:
-        preset: a name in `config.PRESETS`.
+        preset: a name in `presets.PRESETS`.
         model: bias, linear or unet; ``None``: those that the preset runs.
         **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.arms import LOSSES
-from experiments.config import PRESETS, ConfigError, StudyConfig, resolve
+from experiments.config import ConfigError, StudyConfig
 from experiments.models import MODELS
 from experiments.plan import plan, tuning_plan
+from experiments.presets import PRESETS, resolve
 
 
 def test_standard_is_the_protocols_two_hour_design():

@@ -10,10 +10,11 @@ import tifffile
 from PIL import Image
 
 from experiments import folder as module
-from experiments.config import ConfigError, resolve
+from experiments.config import ConfigError
 from experiments.data import noise_level, splits
 from experiments.directory import load_runs
 from experiments.folder import measured, read_folder, split_of
+from experiments.presets import resolve
 from experiments.progress import Silent
 from experiments.study import run_study
 

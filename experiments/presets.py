@@ -1,0 +1,171 @@
+"""Presets, and what a user changes in them: one `StudyConfig` comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from experiments.config import StudyConfig
+from experiments.errors import ConfigError
+from experiments.folder import measured, read_folder
+
+__all__ = ["PRESETS", "resolve"]
+
+# A bias-only Dice run has to walk far out, a linear one is convex enough: no grid needed.
+_BIAS = StudyConfig(model="bias", steps=300, learning_rates=(0.2,), batch_size=32)
+_LINEAR = StudyConfig(model="linear", steps=300, learning_rates=(0.1,), batch_size=16)
+
+# Of the protocol.
+_ARMS = (
+    "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky", "focal_tversky",
+    "generalized_dice", "dice+bce",
+)  # fmt: skip
+
+# standard is the protocol's two-hour design: all arms on the cheap models, four on the U-Net.
+_STANDARD: dict[str, Any] = {
+    "losses": ("bce", "dice", "squared_dice", "dice+bce"),
+    "seeds": 7,
+    "test_images": 512,
+    "logged_steps": 100,
+}
+
+# full is for a GPU or TPU: images so large that the smallest fraction leaves 12 pixels.
+_FULL: dict[str, Any] = {
+    "losses": _ARMS,
+    "fractions": (0.2, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0005),
+    "image_size": 160,
+    "seeds": 10,
+    "train_images": 512,
+    "validation_images": 128,
+    "test_images": 512,
+    "logged_steps": 100,
+}
+
+# One thing at a time is changed, of the primary arms at three fractions.
+_ABLATION: dict[str, Any] = {
+    "losses": _STANDARD["losses"],
+    "fractions": (0.05, 0.01, 0.003),
+}
+
+
+def _full(**changes: Any) -> dict[str, StudyConfig]:
+    settings = {**_FULL, **changes}
+    # From p = ½ to 0.0005 is a long way: more and longer steps than the shorter presets take.
+    far: dict[str, Any] = {"steps": 600, "learning_rates": (0.5,)} | settings
+    return {
+        "bias": dataclasses.replace(_BIAS, **far),
+        "linear": dataclasses.replace(_LINEAR, **far),
+        "unet": dataclasses.replace(
+            StudyConfig(
+                steps=1000,
+                batch_size=16,
+                learning_rates=(3e-4, 1e-3, 3e-3, 1e-2),
+                extend_grid=True,
+            ),
+            **settings,
+        ),
+    }
+
+
+PRESETS: dict[str, dict[str, StudyConfig]] = {
+    "quick": {
+        "bias": _BIAS,
+        "linear": _LINEAR,
+        "unet": StudyConfig(),
+    },
+    "standard": {
+        "bias": dataclasses.replace(_BIAS, **_STANDARD | {"losses": _ARMS}),
+        "linear": dataclasses.replace(_LINEAR, **_STANDARD | {"losses": _ARMS}),
+        "unet": StudyConfig(
+            **_STANDARD,
+            steps=500,
+            batch_size=16,
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            extend_grid=True,
+        ),
+    },
+    "full": _full(),
+    "full-disks": _full(**_ABLATION, shape="disk"),
+    "full-tubes": _full(**_ABLATION, shape="tube"),
+    "full-blobs": _full(**_ABLATION, shape="blob"),
+    "full-posterior": _full(**_ABLATION, shape="posterior"),
+    "full-5-objects": _full(**_ABLATION, objects=5),
+    "full-20-objects": _full(**_ABLATION | {"fractions": (0.2, 0.05, 0.01)}, objects=20),
+    # 20, 4 and 1 objects.
+    "full-fixed-size": _full(**_ABLATION | {"fractions": (0.05, 0.01, 0.0025)}, object_pixels=64),
+    "full-empty": _full(**_ABLATION, empty_share=0.5),
+    "full-empty-per-sample": _full(**_ABLATION, empty_share=0.5, pooling="sample"),
+    "full-label-noise": _full(**_ABLATION, label_noise=1.0),
+    "full-annotator": _full(**_ABLATION, annotator_bias=1.0),
+    "full-per-sample": _full(**_ABLATION, pooling="sample"),
+    "full-smooth": _full(**_ABLATION, smooth=1.0),
+    "full-prior": _full(**_ABLATION, initial_bias="prior"),
+    # Dice's gradient is up to 1/(2π) times BCE's (theory: C12), so the one grid has to be wide.
+    "full-sgd": _full(
+        **_ABLATION,
+        optimiser="sgd",
+        learning_rates=(0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+        extend_grid=True,
+    ),
+}
+
+
+# What --data measures, and what it has no use for.
+_MEASURED = (
+    "fractions", "image_size", "image_width", "train_images", "validation_images", "test_images",
+)  # fmt: skip
+_SYNTHETIC = ("shape", "objects", "object_pixels", "empty_share", "reference_dice")
+
+
+def resolve(
+    preset: str = "quick",
+    model: str | None = None,
+    *,
+    data: str | Path | None = None,
+    **changes: Any,
+) -> StudyConfig:
+    """Take a preset and change what was asked for.
+
+    Args:
+        preset: a name in `PRESETS`.
+        model: bias, linear or unet; ``None``: the U-Net.
+        data: a directory of a user's own images/ and masks/, see `folder.read_folder`; what it
+            holds decides the fraction, the image size and how many images there are.
+        **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: if a name is unknown or the result cannot be run.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}")
+    models = PRESETS[preset]
+    model = "unet" if model is None else model
+    if model not in models:
+        raise ConfigError(f"unknown model {model!r}; known are {', '.join(models)}")
+    given = {k: v for k, v in changes.items() if v is not None}
+    unknown = set(given) - {field.name for field in dataclasses.fields(StudyConfig)}
+    if unknown:
+        raise ConfigError(f"unknown setting {', '.join(sorted(unknown))}")
+    if data is not None:
+        given = _of_folder(Path(data), models[model], given)
+    return dataclasses.replace(models[model], **given)
+
+
+def _of_folder(path: Path, preset: StudyConfig, given: dict[str, Any]) -> dict[str, Any]:
+    for names, why in ((_MEASURED, "is measured"), (_SYNTHETIC, "is for synthetic images")):
+        for name in names:
+            if name in given:
+                raise ConfigError(f"{name} {why}: leave it out beside data {path}")
+    found = measured(read_folder(path), path)
+    # A preset's batch is meant for the preset's many images.
+    batch = min(preset.batch_size, found["train_images"])
+    synthetic = {name: _DEFAULTS[name] for name in _SYNTHETIC}
+    return {"batch_size": batch, **given, **synthetic, **found, "data": os.path.normpath(path)}
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(StudyConfig)}
