@@ -61,10 +61,18 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
     else:
         weight = weights.astype(dtype)
         ranked, ranked_weight = jax.lax.sort((key, weight), num_keys=1)
+    # One search only: the ends are known once the ranks are, and a gather is a fraction of it.
     begin = jnp.searchsorted(ranked, key, side="left")
-    end = jnp.searchsorted(ranked, key, side="right")
-    end_of_value = jnp.searchsorted(ranked, value_key, side="right")
+    end = _ends(ranked)[begin]
+    end_of_value = _ends((ranked + 1) & ~jnp.ones((), integer))[begin]
     return Ranks(weight, ranked_weight, (-ranked) & 1 == 1, begin, end, end_of_value)
+
+
+def _ends(ranked: jax.Array) -> jax.Array:
+    """For each rank, the first one behind it that has another key."""
+    behind = jnp.arange(1, ranked.size + 1, dtype=jnp.int32)
+    differs = jnp.append(ranked[1:] != ranked[:-1], True)[: ranked.size]
+    return jax.lax.cummin(jnp.where(differs, behind, ranked.size), reverse=True)
 
 
 def up_to(ranked: jax.Array) -> jax.Array:
