@@ -1,7 +1,9 @@
 """The site's checker finds what is broken, and nothing else."""
 
+import http.server
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,28 @@ def test_external_links_are_listed_once(checker, tmp_path, capsys):
 def test_an_empty_folder_is_an_error(checker, tmp_path):
     with pytest.raises(FileNotFoundError, match="build the site first"):
         checker.read(tmp_path)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Says 200, 404 or 403, by the path's name."""
+
+    def do_GET(self):
+        self.send_response(int(self.path.strip("/")))
+        self.end_headers()
+
+    def log_message(self, format, *args):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("status", "words"), [(200, ""), (404, "answers 404"), (403, "")])
+def test_external_links_are_asked(checker, tmp_path, capsys, status, words):
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        link = f'<a href="http://127.0.0.1:{server.server_port}/{status}">x</a>'
+        code = checker.main([str(site(tmp_path, link)), "--external"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert code == bool(words)
+    assert words in capsys.readouterr().err
