@@ -125,9 +125,7 @@ def account(tiers: Sequence[Tier]) -> list[str]:
     tuning = [r for tier in tiers for r in tier.tuning_results]
     return [
         _images(tiers[0]),
-        f"Per seed {config.train_images} training, {config.validation_images} validation and "
-        f"{config.test_images} test images. All losses of a seed share images, initial "
-        "parameters and order.",
+        _pairing(config),
         *(_training(tier) for tier in tiers),
         "Thresholds are tuned on validation images for the best mean Dice per image; every "
         "number above is from test images.",
@@ -135,12 +133,25 @@ def account(tiers: Sequence[Tier]) -> list[str]:
     ]
 
 
+def _pairing(config: StudyConfig) -> str:
+    counts = (
+        f"{config.train_images} training, {config.validation_images} validation and "
+        f"{config.test_images} test images"
+    )
+    if config.data is not None:
+        return (
+            f"{counts}, split by their names, the same for all seeds. All losses of a seed share "
+            "initial parameters and order."
+        )
+    return f"Per seed {counts}. All losses of a seed share images, initial parameters and order."
+
+
 def _images(tier: Tier) -> str:
     config = tier.config
     height, width = config.image_shape
     size = f"{height}×{width} pixels"
     if config.data is not None:
-        return f"The images in {config.data}, {size}, split by name into thirds of their own."
+        return f"The images in {config.data}, {size}."
     noises = {r["foreground_fraction"]: r["metrics"].get("noise") for r in tier.results}
     noise = ", ".join(f"{noises[f]:.2f} at {percent(f)}" for f in tier.fractions if noises.get(f))
     said = f"Images of {size} with {_objects(config)}"

@@ -307,7 +307,8 @@ def limits(tiers: Sequence[Tier]) -> list[str]:
         "here."
     )
     found.append(
-        "One set of images, split once per seed: nothing is said of other images."
+        "All seeds share one split of one set of images: the intervals over seeds are of initial "
+        "parameters and order, and say nothing of other images."
         if config.data is not None
         else "The images are made up, simple shapes in white noise or soft, and the networks small."
     )

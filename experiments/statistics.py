@@ -184,6 +184,7 @@ def resolvable_margin(
 def bootstrap_interval(
     seeds: Sequence[Sequence[float] | np.ndarray],
     *,
+    crossed: bool = False,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -195,6 +196,8 @@ def bootstrap_interval(
 
     Args:
         seeds: per seed, one number per image; NaN (nothing to score) is left out.
+        crossed: whether all seeds have the same images, in one order: then one draw of images
+            serves every seed, and an image without a score in one seed is left out of all.
         confidence: of the interval.
         resamples: how many.
         seed: of the draws: the same data give the same interval.
@@ -213,6 +216,14 @@ def bootstrap_interval(
     # How often each seed is drawn; every time it is, its images are drawn anew.
     count = len(images)
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
+    if crossed:
+        table = np.stack([x for x in map(np.asarray, seeds) if not np.isnan(x).all()])
+        table = table[:, ~np.isnan(table).any(axis=0)]
+        width = table.shape[1]
+        chosen = generator.multinomial(width, np.full(width, 1 / width), size=resamples)
+        means = ((drawn @ table) * chosen).sum(axis=1) / (count * width)
+        low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+        return Interval(mean, float(low), float(high), count)
     totals = np.zeros(resamples)
     for x, times in zip(images, drawn.T, strict=True):
         of = np.repeat(np.arange(resamples), times)

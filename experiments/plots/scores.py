@@ -87,7 +87,9 @@ def _against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False
             x.append(place)
             intervals.append(interval)
             bands.append(
-                bootstrap_interval(tier.image_scores(loss, fraction, metric))
+                bootstrap_interval(
+                    tier.image_scores(loss, fraction, metric), crossed=tier.config.data is not None
+                )
                 if images
                 else Interval(np.nan, np.nan, np.nan, 0)
             )

@@ -49,8 +49,8 @@ def test_the_command_is_short():
 
 
 def test_a_study_that_no_command_runs_has_none():
-    bias, linear, *_ = tiers("standard")
-    assert command((bias, dataclasses.replace(linear, steps=linear.steps + 1))) is None
+    bias, linear, unet = tiers("standard")
+    assert command((bias, dataclasses.replace(linear, steps=linear.steps + 1), unet)) is None
 
 
 def test_a_study_is_named_by_its_losses():
@@ -97,3 +97,17 @@ def test_several_models_are_counted_together():
     said = " ".join(account(models))
     assert "28 of 28 runs" in said
     assert "Linear model (a logistic regression" in said
+
+
+def test_a_users_own_images_are_named_and_the_command_points_to_them(monkeypatch):
+    measured = {
+        "fractions": (0.03461,), "image_size": 32, "image_width": 40, "train_images": 22,
+        "validation_images": 10, "test_images": 8, "data": "my images", "data_digest": "fed667",
+    }  # fmt: skip
+    config = dataclasses.replace(study(), **measured, batch_size=4)
+    said = " ".join(account([made_tier(config, SCORES)]))
+    assert "The images in my images, 32×40 pixels." in said
+    assert "22 training, 10 validation and 8 test images, split by their names" in said
+    assert "noise" not in said
+    line = command((dataclasses.replace(config, seeds=3),))
+    assert line == "python -m experiments compare --batch-size 4 --data 'my images'"

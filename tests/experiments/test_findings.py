@@ -1,5 +1,7 @@
 """The sentences say what the numbers say: made-up runs whose answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -169,6 +171,8 @@ def test_limits_speak_of_this_study():
     few = " ".join(limits([made_tier(study(seeds=3), {})]))
     assert "3 seeds have wide intervals" in few
     assert "best of 0.003, 0.01" in few
+    own = dataclasses.replace(study(), data="folder", data_digest="digest")
+    assert "say nothing of other images" in " ".join(limits([made_tier(own, {})]))
     enough = " ".join(limits([made_tier(study(learning_rates=(0.1,)), {})]))
     assert "wide intervals" not in enough
     assert "one learning rate (0.1; U-Net)" in enough

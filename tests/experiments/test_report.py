@@ -142,6 +142,7 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     assert '<span class="no">disagrees</span>' in page
     drawn = {path.stem for path in (tmp_path / "study" / "figures").glob("*.png")}
     assert {"dice_against_fraction", "linear_dice_against_fraction", "bias_constants"} <= drawn
+    assert set(figures(tmp_path / "study")) == drawn
     table = summary(tmp_path / "study")
     assert table["model"].value_counts().to_dict() == {"bias": 2, "linear": 2, "unet": 2}
 

@@ -116,6 +116,26 @@ def test_bootstrap_covers_the_truth():
     assert flat_hits / studies < 0.85
 
 
+def test_bootstrap_of_images_that_all_seeds_share():
+    """A hard image is hard in every seed: drawn with it or without it, all means move together."""
+    generator = np.random.default_rng(5)
+    hits, nested_hits, studies = 0, 0, 200
+    for study in range(studies):
+        difficulty = generator.normal(0, 0.1, size=20)
+        scores = list(0.8 + difficulty + generator.normal(0, 0.01, size=(8, 20)))
+        interval = bootstrap_interval(scores, crossed=True, resamples=200, seed=study)
+        hits += interval.low <= 0.8 <= interval.high
+        nested = bootstrap_interval(scores, resamples=200, seed=study)
+        nested_hits += nested.low <= 0.8 <= nested.high
+    assert 0.88 <= hits / studies <= 0.99
+    assert nested_hits / studies < 0.85
+    # An image without a score in one seed is out; a seed without any too.
+    holed = [[0.5, math.nan, 0.7], [0.5, 0.9, 0.7], [math.nan] * 3]
+    interval = bootstrap_interval(holed, crossed=True)
+    assert interval.n == 2
+    assert 0.5 <= interval.low < interval.high <= 0.7
+
+
 def test_bootstrap_of_equal_images_and_of_nothing():
     interval = bootstrap_interval([[0.5, 0.5], [0.5, math.nan]])
     assert interval[:3] == (0.5, 0.5, 0.5)
