@@ -168,11 +168,12 @@ def _secondary(tier: Tier, losses: Sequence[str]) -> str:
     }
     parts = []
     for words, keys in groups.items():
-        named = [
-            f"{label(loss)} ({', '.join(percent(f) for f in tier.fractions if (loss, f) in keys)})"
-            for loss in losses
-            if any(key[0] == loss for key in keys)
-        ]
+        named = []
+        for loss in losses:
+            places = [percent(f) for f in tier.fractions if (loss, f) in keys]
+            everywhere = len(places) == len(tier.fractions) > 1
+            if places:
+                named.append(f"{label(loss)} ({'all' if everywhere else ', '.join(places)})")
         parts.append(f"{words} for {joined(named) if named else 'none'}")
     return f"{start}{'; '.join(parts)}; the others hold 0."
 

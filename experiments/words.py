@@ -23,7 +23,10 @@ def label(loss: str) -> str:
     Returns:
         For example ``"Squared Dice + BCE"``.
     """
-    parts = [_NAMES.get(p, p.replace("_", " ").replace("dice", "Dice")) for p in loss.split("+")]
+    parts = [
+        _NAMES.get(p, p.replace("_", " ").replace("dice", "Dice").replace("tversky", "Tversky"))
+        for p in loss.split("+")
+    ]
     words = " + ".join(parts)
     return words[0].upper() + words[1:]
 

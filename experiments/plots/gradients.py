@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,7 +152,8 @@ def trajectories(tier: Tier) -> Figure:
     """
     figure, found = panels(tier.fractions, 2.7)
     losses = tier.config.losses
-    low = 1e-4
+    # A prediction that is right has a background mean far below the rarest foreground.
+    low = 10.0 ** math.floor(math.log10(min(tier.fractions) / 20))
     x, y = np.meshgrid(np.geomspace(low, 1, 120), np.linspace(0, 1, 120))
     for (ax,), fraction in zip(found, tier.fractions, strict=True):
         dice = 2 * fraction * y / (fraction * y + (1 - fraction) * x + fraction)

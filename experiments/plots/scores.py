@@ -168,7 +168,7 @@ def differences(tier: Tier) -> Figure | None:
     ax.axvspan(-EQUIVALENCE_MARGIN, EQUIVALENCE_MARGIN, color="#eeeeee", zorder=0)
     ax.axvline(0, color="black", lw=0.9)
     y, ticks, names = 0.0, [], []
-    ends = [0.06]
+    ends = [-0.06, 0.06]
     for place, (fraction, loss) in enumerate(lines):
         if place and lines[place - 1][0] != fraction:
             y += 0.6
@@ -182,7 +182,7 @@ def differences(tier: Tier) -> Figure | None:
                 interval.mean, y, xerr=np.array([_error(interval)]).T, color=look.colour,
                 marker=look.marker, ms=6, capsize=3, lw=1.6,
             )  # fmt: skip
-            ends += [abs(e) for e in interval[:3] if not np.isnan(e)]
+            ends += [*seeds, *(e for e in interval[:3] if not np.isnan(e))]
         words = written(interval, sign=True)
         ax.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
         ticks.append(y)
@@ -191,8 +191,8 @@ def differences(tier: Tier) -> Figure | None:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     # An interval over two or three seeds can be wider than Dice itself is.
-    far = min(max(ends) * 1.08, 1.05)
-    ax.set_xlim(-far, far)
+    room = 0.04 * (max(ends) - min(ends))
+    ax.set_xlim(max(min(ends) - room, -1.05), min(max(ends) + room, 1.05))
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(
         f"test Dice at 0.5 minus that of {label(baseline)} at its tuned threshold"

@@ -194,4 +194,6 @@ def fraction_axis(ax: Axes, fractions: Sequence[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(x)))
     ax.set_xlim(min(fractions) / 1.6, max(fractions) * 1.6)
+    if len(fractions) > 5:
+        ax.tick_params(axis="x", labelrotation=35)
     ax.set_xlabel("foreground pixels")

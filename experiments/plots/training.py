@@ -80,7 +80,8 @@ def learning_curves(tier: Tier) -> Figure:
         ax.set_xlabel("step")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylim(-0.03, 1.03)
-    found[0][0].set_ylabel("Dice of the batch at 0.5")
+    for (ax,) in found[::3]:
+        ax.set_ylabel("Dice of the batch at 0.5")
     legend_below(figure, found[0][0])
     return figure
 
@@ -119,6 +120,7 @@ def learning_rates(tier: Tier) -> Figure | None:
             ax.tick_params(axis="x", labelrotation=35)
         ax.set_xlabel("learning rate")
         ax.set_ylim(-0.03, 1.03)
-    found[0][0].set_ylabel("validation Dice,\ntuned threshold")
+    for (ax,) in found[::3]:
+        ax.set_ylabel("validation Dice,\ntuned threshold")
     legend_below(figure, found[0][0])
     return figure

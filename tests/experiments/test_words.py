@@ -7,8 +7,10 @@ from experiments.words import joined, label, percent, written
 
 
 def test_losses_have_names():
-    names = [label(loss) for loss in ("bce", "squared_dice", "balanced_bce", "dice+bce", "focal")]
-    assert names == ["BCE", "Squared Dice", "Balanced BCE", "Dice + BCE", "Focal"]
+    names = [
+        label(loss) for loss in ("bce", "squared_dice", "balanced_bce", "dice+bce", "focal_tversky")
+    ]
+    assert names == ["BCE", "Squared Dice", "Balanced BCE", "Dice + BCE", "Focal Tversky"]
 
 
 def test_fractions_are_percentages():
