@@ -28,6 +28,7 @@ def test_the_page_runs_under_strict_promotion(page):
     run(page)
 
 
+@pytest.mark.slow
 def test_every_network_of_the_start_page_learns():
     # Flax and Optax rely on implicit promotion; a reader's session allows it.
     with jax.numpy_dtype_promotion("standard"):
