@@ -171,7 +171,9 @@ def _nnunet() -> dict[str, Any]:
         for module, every in wanted.items()
         for name in every
     }
-    names["trainer"] = {"smooth": 1e-5, "ddp": False}
+    names["pooled"] = {"batch_dice": True, "do_bg": False, "smooth": 1e-5, "ddp": False}
+    names["apart"] = names["pooled"] | {"batch_dice": False}
+    names["memory"] = {"dice_class": names["MemoryEfficientSoftDiceLoss"]}
     return names
 
 
