@@ -14,7 +14,7 @@ from experiments.folder import measured, read_folder
 __all__ = ["PRESETS", "resolve"]
 
 # A bias-only Dice run has to walk far out, a linear one is convex enough: no grid needed. At 0.1 a
-# linear BCE run is far from rest after 300 steps (share of the foreground 0.13 at π = 0.003, not ½).
+# linear BCE run is far from rest after 300 steps (foreground share 0.13 at π = 0.003, not ½).
 _BIAS = StudyConfig(model="bias", steps=300, learning_rates=(0.2,), batch_size=32)
 _LINEAR = StudyConfig(model="linear", steps=300, learning_rates=(1.0,), batch_size=16)
 
