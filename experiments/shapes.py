@@ -202,7 +202,15 @@ def draw_depth(
         )
     )
     rows, columns = (jnp.arange(n, dtype=jnp.float32) + 0.5 for n in size)
-    dy = rows[None, None, :, None] - y[..., None, None]
-    dx = columns[None, None, None, :] - x[..., None, None]
-    # As the nearest object measures it.
-    return shape.depth(dy, dx, area, narrow, draws).min(axis=1), rounding[:, 0]
+
+    def nearest(depth: jax.Array, one: jax.Array) -> tuple[jax.Array, None]:
+        one = one[..., None]
+        dy = rows[None, None, :, None] - one[0, ..., None, None]
+        dx = columns[None, None, None, :] - one[1, ..., None, None]
+        return jnp.minimum(depth, shape.depth(dy, dx, area, narrow, one[2:])[:, 0]), None
+
+    # One object after the other: twenty at once would take twenty times the memory.
+    placed = jnp.moveaxis(jnp.stack([y, x, *draws]), -1, 0)
+    far = jnp.full((count, height, width), jnp.inf, rows.dtype)
+    depth, _ = jax.lax.scan(nearest, far, placed)
+    return depth, rounding[:, 0]
