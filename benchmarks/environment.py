@@ -14,7 +14,17 @@ import jax
 
 __all__ = ["cores", "describe", "load"]
 
-_PACKAGES = ("dice_jax", "jax", "jaxlib", "numpy", "optax", "monai", "torch", "libtpu")
+_PACKAGES = (
+    "dice_jax",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scipy",
+    "optax",
+    "monai",
+    "torch",
+    "libtpu",
+)
 
 
 def load() -> float | None:
