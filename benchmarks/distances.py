@@ -37,7 +37,8 @@ def _single(shape: tuple[int, ...]) -> np.ndarray:
 
 def _ball(shape: tuple[int, ...]) -> np.ndarray:
     away = [(np.arange(n) - n / 2) ** 2 for n in shape]
-    return sum(np.ix_(*away), start=np.float64(0)) > (min(shape) / 3) ** 2
+    distance = sum(np.ix_(*away), start=np.zeros(shape))
+    return distance > (min(shape) / 3) ** 2
 
 
 # What makes a transform slow is how far the pixels are from the nearest False one.
