@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -135,6 +136,13 @@ def join(
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the processes could not be joined: {reason}") from None
+    devices = jax.local_device_count()
+    if jax.default_backend() == "cpu" and devices > 1:
+        # A device that waits for another process holds a thread that the next device needs.
+        raise ConfigError(
+            f"this process has {devices} CPU devices, and several processes must have one each: "
+            "set JAX_NUM_CPU_DEVICES=1, or use one process"
+        )
     return Together()
 
 
@@ -154,6 +162,9 @@ def all_or_none() -> Iterator[None]:
         os._exit(130)
     except BaseException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if not (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in reason):
+            # Not the loss of another process: a mistake of this program's own.
+            traceback.print_exc()
         print(
             f"error: process {jax.process_index()} of {jax.process_count()} stops, because it or "
             f"another one of them has failed ({reason}); start all of them again: finished runs "

@@ -39,11 +39,11 @@ def _compiled(tmp_path_factory):
         yield
 
 
-def start(*arguments):
+def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "experiments", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -185,6 +185,14 @@ def test_no_cluster_that_jax_knows(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == (
         "error: the processes could not be joined: coordinator_address should be defined.\n"
     )
+
+
+def test_several_processes_of_several_cpu_devices(monkeypatch, tmp_path, capsys):
+    """They would wait for one another forever."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments, **named: None)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    assert here(monkeypatch, *SMALL, "--out", tmp_path / "out", "--distributed") == 2
+    assert "this process has 2 CPU devices" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
