@@ -1,12 +1,9 @@
 """Run twice by test_distributed.py: each process holds half the batch; then the second one dies."""
 
-import contextlib
 import json
 import os
 import sys
 import time
-import traceback
-from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -14,27 +11,9 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import dice_jax as dj
+from experiments.distributed import all_or_none
 from tests import networks
 from tests.networks import in_microbatches
-
-
-@contextlib.contextmanager
-def all_or_none() -> Iterator[None]:
-    """Stop this process at once, with a message, when it or another one has failed.
-
-    Left to itself it would wait at exit for a process that is no longer there.
-    """
-    try:
-        yield
-    except BaseException as error:
-        traceback.print_exc()
-        print(
-            f"process {jax.process_index()} of {jax.process_count()} stops: {error}\n"
-            "This process, or another of the same run, has failed. Start all of them again.",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)
 
 
 def main(process: int, port: int) -> None:
