@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def launch(processes: int, arguments: Sequence[str], patience: int = 60) -> int:
         raise ConfigError(f"processes must be at least 1, got {processes}")
     if not arguments or arguments[0] != "compare":
         raise ConfigError("launch takes a compare command: launch --processes 2 compare …")
+    # Ended from outside, as a scheduler does, it must not leave the others behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     coordinator = f"localhost:{_free_port()}"
     with contextlib.ExitStack() as held:
         errors = [held.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
