@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("combinations")]
 ROOT = Path(__file__).parents[1]
 # What is compiled runs once: compiling it well would take longer than running it does.
 FAST = "--xla_backend_optimization_level=0"
+# A device that waits for the other process holds a thread: there must be one for every device.
+THREADS = {"PJRT_NPROC": "16", "NPROC": "16"}
 LIMITS = {"float32": 1e-5, "float64": 1e-12}
 
 
@@ -33,7 +35,7 @@ def run(processes, microbatches):
         subprocess.Popen(
             [sys.executable, "-m", "tests.combinations", tested, str(processes), str(i), str(port)],
             cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **THREADS},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
