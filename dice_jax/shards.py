@@ -121,7 +121,9 @@ def _cut(
             if valid is not None:
                 # What pads a part may be anything: a NaN must not reach a derivative either.
                 arguments = tuple(
-                    jnp.where(_like(valid, x, axes), x, jnp.zeros_like(x))
+                    x
+                    if set(axes) <= {None}
+                    else jnp.where(_like(valid, x, axes), x, jnp.zeros_like(x))
                     for x, axes in zip(arguments, inputs, strict=True)
                 )
             return tuple(
