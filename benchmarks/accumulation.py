@@ -72,27 +72,29 @@ def _result(answer: tuple[jax.Array, Any]) -> Result:
     return float(answer[0]), np.concatenate(leaves)
 
 
-def _exact(shape: tuple[int, ...]) -> Contender:
-    sums, parameters, pieces = _network(shape)
-    f = dj.accumulated_value_and_grad(sums, _loss)
-    program = jax.jit(f).lower(parameters, pieces).compile()
+def _right(value_and_grad: Callable[..., Any], *arguments: Any) -> Contender:
+    """A way that computes the gradient of the whole batch."""
+    program = jax.jit(value_and_grad).lower(*arguments).compile()
     return Contender(
-        call=lambda: jax.block_until_ready(program(parameters, pieces)),
-        result=lambda: _result(program(parameters, pieces)),
+        call=lambda: jax.block_until_ready(program(*arguments)),
+        result=lambda: _result(program(*arguments)),
         figures=figures(program),
     )
+
+
+def _exact(shape: tuple[int, ...]) -> Contender:
+    sums, parameters, pieces = _network(shape)
+    return _right(dj.accumulated_value_and_grad(sums, _loss), parameters, pieces)
+
+
+def _batch(pieces: Any) -> Any:
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pieces)
 
 
 def _whole(shape: tuple[int, ...]) -> Contender:
     sums, parameters, pieces = _network(shape)
-    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pieces)
-    whole = jax.jit(jax.value_and_grad(lambda p, b: _loss(sums(p, b))))
-    program = whole.lower(parameters, batch).compile()
-    return Contender(
-        call=lambda: jax.block_until_ready(program(parameters, batch)),
-        result=lambda: _result(program(parameters, batch)),
-        figures=figures(program),
-    )
+    whole = jax.value_and_grad(lambda p, batch: _loss(sums(p, batch)))
+    return _right(whole, parameters, _batch(pieces))
 
 
 def _ordinary(shape: tuple[int, ...]) -> Contender:
@@ -113,7 +115,7 @@ def _ordinary(shape: tuple[int, ...]) -> Contender:
             total = program(total, piece)
         return jax.block_until_ready(total)
 
-    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pieces)
+    batch = _batch(pieces)
     _, right = _result(jax.value_and_grad(lambda p: _loss(sums(p, batch)))(parameters))
     _, found = _result(run())
     off = float(np.linalg.norm(found - right) / np.linalg.norm(right))

@@ -223,6 +223,7 @@ class _Primitive(Primitive):
         fast: Callable[..., Arrays],
         plain: Callable[..., Arrays],
         jvp: Callable[..., Any],
+        types: Callable[..., list[Any]] | None = None,
     ) -> None:
         super().__init__(f"dice_jax_{name}")
         self.multiple_results = True
@@ -231,10 +232,8 @@ class _Primitive(Primitive):
         def implementation(*arguments: jax.Array, program: Any, **_: Any) -> list[jax.Array]:
             return jax.jit(jaxpr_as_fun(program))(*arguments)
 
-        def types(*arguments: Any, program: Any, **options: Any) -> list[Any]:
-            # A gradient is of its argument's type, which may say how it is spread.
-            moving = options["moving"] if "read" in options else ()
-            return [arguments[i] for i in moving] or list(program.out_avals)
+        def shapes(*arguments: Any, program: Any, **options: Any) -> list[Any]:
+            return list(program.out_avals) if types is None else types(*arguments, **options)
 
         def batch(arguments: Any, dims: Any, *, program: Any, **options: Any) -> Any:
             mapped = jax.vmap(functools.partial(plain, **options), in_axes=tuple(dims))(*arguments)
@@ -247,7 +246,7 @@ class _Primitive(Primitive):
             return jaxpr_as_fun(program)(*arguments)
 
         self.def_impl(implementation)
-        self.def_abstract_eval(types)
+        self.def_abstract_eval(shapes)
         batching.primitive_batchers[self] = batch
         ad.primitive_jvps[self] = derivative
         mlir.register_lowering(self, mlir.lower_fun(lower, multiple_results=True))
@@ -257,13 +256,15 @@ def _moving(tangents: Sequence[Any]) -> dict[int, Any]:
     return {i: t for i, t in enumerate(tangents) if not isinstance(t, ad.Zero)}
 
 
+def _of_moving(function: Callable[..., Arrays], primals: Any) -> Callable[..., Arrays]:
+    """Make a function of those arguments alone that move."""
+    return lambda moved: function(*(moved.get(i, x) for i, x in enumerate(primals)))
+
+
 def _along(function: Callable[..., Arrays], primals: Any, moving: dict[int, Any]) -> Arrays:
     """Differentiate the plain expression along the tangents of those arguments that move."""
-
-    def of_moving(moved: dict[int, Any]) -> Arrays:
-        return function(*(moved.get(i, x) for i, x in enumerate(primals)))
-
-    return jax.jvp(of_moving, ({i: primals[i] for i in moving},), (moving,))[1]
+    at = {i: primals[i] for i in moving}
+    return jax.jvp(_of_moving(function, primals), (at,), (moving,))[1]
 
 
 # The sums: one number per region and term.
@@ -310,7 +311,7 @@ def _push_jvp(primals: Any, tangents: Any, *, one_pass: _Pass, moving: tuple[int
 
 
 def _push_transpose(
-    cotangents: Any, *arguments: Any, one_pass: _Pass, moving: tuple[int, ...]
+    cotangents: Any, *arguments: Any, program: Any, one_pass: _Pass, moving: tuple[int, ...]
 ) -> Any:
     n = len(arguments) - len(moving)
     read = tuple(i for i, c in enumerate(cotangents) if not isinstance(c, ad.Zero))
@@ -324,16 +325,20 @@ def _push_transpose(
 
 def _pull_with(function: Callable[..., Arrays], arguments: Any, moving: Any, read: Any) -> Arrays:
     n = len(arguments) - len(read)
-    primals, cotangents = arguments[:n], arguments[n:]
+    primals, cotangents = arguments[:n], tuple(arguments[n:])
+    sums_of = _of_moving(function, primals)
 
-    def of_moving(*moved: Any) -> Arrays:
-        whole = list(primals)
-        for i, value in zip(moving, moved, strict=True):
-            whole[i] = value
-        sums = function(*whole)
+    def sums_that_are_read(moved: dict[int, Any]) -> Arrays:
+        sums = sums_of(moved)
         return tuple(sums[i] for i in read)
 
-    return jax.vjp(of_moving, *(primals[i] for i in moving))[1](tuple(cotangents))
+    (gradients,) = jax.vjp(sums_that_are_read, {i: primals[i] for i in moving})[1](cotangents)
+    return tuple(gradients[i] for i in moving)
+
+
+def _pull_types(*arguments: Any, moving: tuple[int, ...], **_: Any) -> list[Any]:
+    # A gradient is of its argument's type, which may say how it is spread.
+    return [arguments[i] for i in moving]
 
 
 def _pull_plain(
@@ -362,12 +367,8 @@ def _pull_jvp(primals: Any, tangents: Any, **options: Any) -> Any:
     return out, _along(pull, primals, _moving(tangents))
 
 
-def _transpose(cotangents: Any, *arguments: Any, program: Any, **options: Any) -> Any:
-    return _push_transpose(cotangents, *arguments, **options)
-
-
 _sums = _Primitive("sums", _sums_fast, _sums_plain, _sums_jvp)
 # Forward mode is the plain expression; it stores nothing that its transpose would need.
 _push = _Primitive("push", _push_plain, _push_plain, _push_jvp)
-_pull = _Primitive("pull", _pull_fast, _pull_plain, _pull_jvp)
-ad.primitive_transposes[_push] = _transpose
+_pull = _Primitive("pull", _pull_fast, _pull_plain, _pull_jvp, _pull_types)
+ad.primitive_transposes[_push] = _push_transpose

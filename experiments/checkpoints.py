@@ -84,7 +84,9 @@ class Checkpoint:
         try:
             with self._manager() as manager:
                 return self._read(manager, like)
-        except Exception as error:  # Orbax, TensorStore and JSON each fail in their own ways.
+        # Whatever is wrong with it: Orbax, TensorStore and JSON each have their own errors, and the
+        # training can begin anew without it.
+        except Exception as error:
             self._note(f"ignored the checkpoint {self._path.name}: {_one_line(error)}")
             self.remove()
             return None
@@ -109,7 +111,8 @@ class Checkpoint:
                         about=ocp.args.JsonSave(about),
                     ),
                 )
-        except Exception as error:  # A full disk, among others.
+        # A full disk or whatever else Orbax says: the training itself must not end for it.
+        except Exception as error:
             self._note(f"no checkpoint of {self._path.name} this time: {_one_line(error)}")
         self._last = time.monotonic()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,6 +18,7 @@ from experiments.data import noise_level, splits
 from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.folder import SPLITS, read_folder
+from experiments.pages import fill
 from experiments.presets import resolve
 from experiments.shapes import SHAPES
 
@@ -82,14 +82,8 @@ def write_examples(
     else:
         rows, table = _of_folder(data, report)
     png = _drawn(rows)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template("examples.html.j2").render(
+    page = fill(
+        "examples.html.j2",
         png=base64.b64encode(png).decode(),
         data=data,
         size=image_size,

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.findings import findings, limits, theory_findings
 from experiments.gallery import pictures
+from experiments.pages import fill
 from experiments.predictions import STATEMENTS, Check, predictions
 from experiments.statistics import EQUIVALENCE_MARGIN, Interval, mean_interval
 from experiments.summary import runs_table, summary_table
@@ -68,15 +68,9 @@ def write_report(directory: Path) -> None:
     runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
     checks = [check for tier in tiers for check in predictions(tier)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["bound"] = _bound
-    page = environment.get_template("report.html.j2").render(
+    page = fill(
+        "report.html.j2",
+        filters={"bound": _bound},
         title=title(tiers),
         lead=lead(tiers),
         sections=list(_sections(tiers, directory)),

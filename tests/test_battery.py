@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +19,7 @@ import pytest
 
 import dice_jax as dj
 from tests import reference
+from tests.processes import report_of
 
 CLASSES = 3
 BATCH = (3, 6, 8)  # images, height, width of the shared compiled function
@@ -242,7 +239,7 @@ def crop_mask():
     return mask
 
 
-def finite(*arrays):
+def assert_finite(*arrays):
     for array in arrays:
         assert np.isfinite(np.asarray(array)).all()
 
@@ -280,7 +277,7 @@ def test_minimal_at_the_truth(name):
     _, y = draw(name, BATCH)
     x = case.kind.perfect(y)
     value, gradient = batched(name)(x, y, everywhere())
-    finite(gradient)
+    assert_finite(gradient)
     if np.isfinite(case.at_truth):
         np.testing.assert_allclose(value, case.at_truth, atol=1e-6)
     for seed in range(1, 4):
@@ -384,7 +381,7 @@ def test_awkward_regions_are_finite(name, state):
     x[1], x[2] = kind.saturate(x[1]), kind.perfect(np.zeros_like(y[2]))
     if state == "saturated":
         x = kind.saturate(x).astype(x.dtype)
-    finite(*batched(name)(x, y, everywhere()))
+    assert_finite(*batched(name)(x, y, everywhere()))
 
 
 @every_loss()
@@ -419,16 +416,7 @@ def test_merged_parts_equal_the_whole(name):
 @pytest.mark.slow
 def test_sharded_equals_the_oracle():
     """One process with four CPU devices for all losses: it starts slowly."""
-    four = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.sharded_battery"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=os.environ | four,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    results = report_of("tests.sharded_battery", devices=4)
     assert set(results) == set(CASES)
     wrong = {
         name: result

@@ -1,11 +1,8 @@
 """Sharded pixels, on eight CPU devices: the same numbers, and nothing moves but a few sums."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.processes import report_of
 
 # One worker runs the module: its fixture compiles for a long time.
 pytestmark = pytest.mark.xdist_group("sharding")
@@ -15,16 +12,7 @@ SPECS = ["batch", "height", "both"]
 
 @pytest.fixture(scope="module")
 def results():
-    eight = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.sharded_pass"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=os.environ | eight,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return report_of("tests.sharded_pass", devices=8)
 
 
 KINDS = ["jit {}", "shard_map {} check_vma=True", "shard_map {} check_vma=False"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,11 @@ def test_what_cannot_be_run_is_refused_in_one_line(changes, words):
     assert all(word in message for word in words), message
 
 
-def test_the_size_that_an_error_names_is_enough():
-    resolve(fractions=(0.001,), image_size=112)
-    resolve(fractions=(0.003,))
+def test_the_size_that_an_error_names_is_enough_and_the_next_smaller_is_not():
+    with pytest.raises(ConfigError) as caught:
+        resolve(fractions=(0.001,))
+    size = int(re.search(r"--image-size (\d+)", str(caught.value))[1])
+    assert size == 112
+    assert resolve(fractions=(0.001,), image_size=size).image_size == size
+    with pytest.raises(ConfigError, match=f"--image-size {size}"):
+        resolve(fractions=(0.001,), image_size=size - 4)
