@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dice_jax import pixel_pass, tiles
 from dice_jax.one_pass import sum_over_pixels
 
 SHAPES = {
@@ -13,6 +14,18 @@ SHAPES = {
     "tiled with a rest": (4099,),
     "many regions": (40, 300),
 }
+
+
+@pytest.fixture(params=["tiles", "blocks", "whole"], autouse=True)
+def way(request, monkeypatch):
+    """Go over the pixels as another platform would."""
+    if request.param != "tiles":
+        monkeypatch.setattr(pixel_pass, "in_tiles", getattr(tiles, WAYS[request.param]))
+        monkeypatch.setattr(tiles, "_BLOCK_PIXELS", 1000)
+    return request.param
+
+
+WAYS = {"blocks": "in_blocks", "whole": "whole"}
 
 
 def axes_of(shape, kept):
@@ -86,3 +99,74 @@ def test_a_term_may_have_axes_that_no_operand_has(name):
 
     np.testing.assert_allclose(summed(x), np.sum(np.asarray(x, np.float64)) * bins, rtol=1e-5)
     np.testing.assert_allclose(jax.grad(lambda x: summed(x).sum())(x), np.full(shape, 7.0))
+
+
+def test_each_way_is_the_one_that_was_asked_for(way):
+    """Tiles are many small steps of a loop, blocks few large ones, the whole is no loop."""
+    x = jnp.zeros((4, 5, 300))
+    text = jax.jit(lambda x: sum_over_pixels(jnp.square, (x,), (0, 1, 2), 3)).lower(x).as_text()
+    assert ("while" in text) == (way != "whole")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_pass_is_mapped_and_differentiated_to_any_order(kept):
+    """Third derivatives, forward over reverse, a map over any argument."""
+    shape = (2, 51, 49)
+    axes = axes_of(shape, kept)
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(*shape, 2)))
+        w = jnp.asarray(rng.uniform(0.5, 1, (2, 1, 49)))
+        powers = jnp.asarray([0.5, 2.0])
+        mask = jnp.asarray(rng.uniform(size=(3, *shape)) < 0.5)
+
+        def terms(x, w, mask, power):
+            fields = jax.nn.sigmoid(x) * w[..., None] ** power
+            return jnp.where(mask[..., None], fields, jnp.zeros_like(fields))
+
+        def passed(x, w, mask, power):
+            return sum_over_pixels(terms, (x, w, mask), axes, 3, (power,))
+
+        def written_out(x, w, mask, power):
+            return jnp.sum(terms(x, w, mask, power), axes)
+
+        def third(f):
+            def loss(x, w, power):
+                return jnp.sum(jnp.sin(f(x, w, mask[0], power)))
+
+            def curvature(x, w, power):
+                slope, along = jax.jvp(
+                    lambda *a: jax.grad(loss, (0, 1, 2))(*a), (x, w, power), (x, w, power)
+                )
+                return sum(jnp.sum(a * b) for a, b in zip(slope, along, strict=True))
+
+            return jax.grad(curvature, (0, 1, 2))(x, w, powers[1])
+
+        def mapped(f):
+            loss = jax.vmap(
+                jax.vmap(jax.grad(lambda *a: jnp.sum(f(*a) ** 2), (0, 3)), (None, None, 0, None)),
+                (None, None, None, 0),
+            )
+            return loss(x, w, mask, powers)
+
+        for what in (third, mapped):
+            actual, expected = what(passed), what(written_out)
+            jax.tree.map(
+                lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-9),
+                actual,
+                expected,
+            )
+
+
+def test_a_pass_that_is_linear_in_an_argument_is_transposed():
+    x, w = jnp.full((90, 91), 3.0), jax.ShapeDtypeStruct((90, 1), jnp.float32)
+    weigh = jax.linear_transpose(lambda w: sum_over_pixels(jnp.multiply, (x, w), (0, 1), 2), w)
+    np.testing.assert_allclose(weigh(jnp.float32(2))[0], np.full((90, 1), 2 * 3 * 91))
+
+
+def test_a_pass_whose_only_argument_is_transposed_knows_its_pixels():
+    """Nothing but the argument itself says how large a block is."""
+    x = jax.ShapeDtypeStruct((90, 91, 2), jnp.float32)
+    double = jax.linear_transpose(lambda x: sum_over_pixels(lambda x: 2 * x, (x,), (0, 1), 2), x)
+    (gradient,) = double(jnp.array([1.0, 3.0], jnp.float32))
+    np.testing.assert_array_equal(gradient, np.broadcast_to([2.0, 6.0], x.shape))
