@@ -48,7 +48,7 @@ def _network(shape: tuple[int, ...]) -> tuple[Callable[..., Any], Any, Any]:
         raise Unavailable("flax is not installed: pip install 'dice_jax[experiments]'")
     from flax import nnx
 
-    from experiments.models import initialise
+    from experiments.learning.models import initialise
 
     graph, parameters = initialise("unet", 0)
     rng = np.random.default_rng(0)

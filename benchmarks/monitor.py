@@ -28,7 +28,7 @@ def _step(shape: tuple[int, int, int], *, watched: bool) -> Builder:
         import optax
         from flax import nnx
 
-        from experiments.models import initialise
+        from experiments.learning.models import initialise
 
         graph, params = initialise("unet", 0)
         optimizer = optax.adam(1e-3)

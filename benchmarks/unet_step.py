@@ -19,10 +19,10 @@ import dice_jax as dj
 from benchmarks import environment
 from benchmarks.case import Case, Contender, Family, Result, Settings, Unavailable
 from benchmarks.jax_contenders import figures
-from experiments.arms import SMOOTH, parse_arm
-from experiments.masks import Images
-from experiments.models import initialise
-from experiments.training import Task, train
+from experiments.images.masks import Images
+from experiments.learning.arms import SMOOTH, parse_arm
+from experiments.learning.models import initialise
+from experiments.learning.training import Task, train
 
 __all__ = ["UNET_STEP", "torch_network"]
 
@@ -93,7 +93,7 @@ def _study(images: int, size: int) -> Contender:
 
 
 def torch_network(torch: Any, parameters: Parameters) -> Any:
-    """Build `experiments.models.UNet` in PyTorch, layer by layer, with the same parameters.
+    """Build `experiments.learning.models.UNet` in PyTorch layer by layer, with the same parameters.
 
     Args:
         torch: the module.

@@ -4,6 +4,8 @@ From a notebook, one call trains (or takes up) a study and returns its summary:
 
     from experiments import compare
     table = compare(losses=["bce", "dice"], fractions=[0.05, 0.01], out="runs/notebook")
+
+The rooms, each of which knows those before it: images, learning, runs, analysis, reporting.
 """
 
 from experiments.api import compare as compare

@@ -118,10 +118,10 @@ def compare(
         checkpoint_seconds: time between two checkpoints of a training.
     """
     from experiments.api import run
-    from experiments.distributed import Alone, all_or_none, join
     from experiments.errors import ConfigError
-    from experiments.plan import tiers
-    from experiments.progress import Silent, for_this_terminal
+    from experiments.runs.distributed import Alone, all_or_none, join
+    from experiments.runs.plan import tiers
+    from experiments.runs.progress import Silent, for_this_terminal
 
     where = (several.coordinator, several.processes, several.process_id)
     if not several.distributed and where != (None, None, None):
@@ -164,7 +164,7 @@ def examples(
         image_size: height and width in pixels.
         data: a directory of images/ and masks/, whose images are shown instead.
     """
-    from experiments.examples import write_examples
+    from experiments.reporting.examples import write_examples
 
     write_examples(
         out,
@@ -184,7 +184,7 @@ def report(directory: Annotated[Path, tyro.conf.Positional], /) -> None:
     Args:
         directory: the study's.
     """
-    from experiments.report import write_report
+    from experiments.reporting.report import write_report
 
     write_report(directory)
     print(f"the report is {directory / 'report.html'}")
@@ -205,7 +205,7 @@ def main() -> int:
             processes: how many; every batch is cut over all of their devices.
             patience: seconds without a sign of life after which a process counts as gone.
         """
-        from experiments.launch import launch
+        from experiments.runs.launch import launch
 
         return launch(processes, rest, patience)
 

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.analysis.summary import runs_table, summary_table
 from experiments.config import StudyConfig
-from experiments.directory import load_config, load_runs
-from experiments.distributed import Alone, Processes
-from experiments.plan import tiers
-from experiments.progress import Progress, for_this_terminal
-from experiments.report import draw, write_report
-from experiments.study import run_study
-from experiments.summary import runs_table, summary_table
+from experiments.reporting.report import draw, write_report
+from experiments.runs.directory import load_config, load_runs
+from experiments.runs.distributed import Alone, Processes
+from experiments.runs.plan import tiers
+from experiments.runs.progress import Progress, for_this_terminal
+from experiments.runs.study import run_study
 
 __all__ = ["compare", "figures", "run", "summary"]
 
@@ -63,7 +63,7 @@ def compare(
 
     Args:
         out: the study's directory.
-        preset: a name in `config.PRESETS`.
+        preset: a name in `presets.PRESETS`.
         losses: the arms, e.g. ``["bce", "dice", "dice+bce"]``.
         model: bias, linear or unet; ``None``: those that the preset runs.
         fractions: foreground fractions.

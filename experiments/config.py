@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.arms import POOLINGS, SMOOTH, known_losses, parse_arm
 from experiments.errors import ConfigError
-from experiments.models import MODELS, STARTS
-from experiments.optimisers import OPTIMISERS
-from experiments.shapes import SHAPES
+from experiments.images.shapes import SHAPES
+from experiments.learning.arms import POOLINGS, SMOOTH, known_losses, parse_arm
+from experiments.learning.models import MODELS, STARTS
+from experiments.learning.optimisers import OPTIMISERS
 
 __all__ = ["ConfigError", "StudyConfig"]
 

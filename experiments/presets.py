@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.config import StudyConfig
 from experiments.errors import ConfigError
-from experiments.folder import measured, read_folder
+from experiments.images.folder import measured, read_folder
 
 __all__ = ["PRESETS", "resolve"]
 

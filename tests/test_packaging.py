@@ -142,7 +142,7 @@ def test_the_sdist_holds_what_one_needs_to_test_and_document_it(distributions):
         "dice_jax/py.typed",
         "docs/index.md",
         "docs/_hooks/api.py",
-        "experiments/templates/report.html.j2",
+        "experiments/reporting/templates/report.html.j2",
         "mkdocs.yml",
         "pyproject.toml",
         "tests/test_packaging.py",

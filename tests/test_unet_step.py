@@ -8,7 +8,7 @@ import pytest
 from benchmarks import unet_step
 from benchmarks.case import Unavailable, measure
 from benchmarks.timing import Budget
-from experiments.models import initialise
+from experiments.learning.models import initialise
 
 
 def test_networks_are_equal_layer_by_layer():

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import dice_jax as dj
-from experiments.distributed import all_or_none
+from experiments.runs.distributed import all_or_none
 from tests import networks
 from tests.networks import in_microbatches
 

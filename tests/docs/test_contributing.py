@@ -53,10 +53,15 @@ def test_the_worked_loss_is_finite_at_the_corners(worked):
 
 def test_every_room_of_the_contract_is_on_the_map():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (rooms,) = [c for c in contracts["contracts"] if c["id"] == "rooms"]
-    modules = {m.strip() for layer in rooms["layers"] for m in layer.split("|")} - {"__main__"}
-    missing = {m for m in modules if f"`{m}`" not in TEXT and f"`{m}/`" not in TEXT}
-    assert not missing
+    modules = {
+        contract["id"]: {m.strip() for layer in contract["layers"] for m in layer.split("|")}
+        - {"__main__"}
+        for contract in contracts["contracts"]
+        if contract["type"] == "layers"
+    }
+    assert not {m for m in modules["rooms"] if f"`{m}`" not in TEXT and f"`{m}/`" not in TEXT}
+    for room in modules["studies"]:
+        assert f"`experiments/{room}/`" in TEXT or f"`experiments/{room}.py`" in TEXT, room
 
 
 def test_every_file_that_is_named_exists():

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.api import run
 from experiments.config import StudyConfig
-from experiments.progress import Silent
+from experiments.runs.progress import Silent
 
 TINY = StudyConfig(
     losses=("bce", "dice"),

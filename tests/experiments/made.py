@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from experiments.analysis.tiers import Tier
 from experiments.config import StudyConfig
-from experiments.tiers import Tier
 
 SPREAD = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
 

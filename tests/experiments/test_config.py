@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.arms import LOSSES
 from experiments.config import ConfigError, StudyConfig
-from experiments.models import MODELS
-from experiments.plan import plan, tuning_plan
+from experiments.learning.arms import LOSSES
+from experiments.learning.models import MODELS
 from experiments.presets import PRESETS, resolve
+from experiments.runs.plan import plan, tuning_plan
 
 
 def test_standard_is_the_protocols_two_hour_design():

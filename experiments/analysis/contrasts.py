@@ -1,0 +1,121 @@
+"""The comparisons that a study is made for: paired, tested where there are seeds enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.analysis.statistics import (
+    EQUIVALENCE_MARGIN,
+    LEAST_SEEDS,
+    LEVEL,
+    Interval,
+    difference_p_value,
+    equivalence_p_value,
+    holm,
+    mean_interval,
+    resolvable_margin,
+)
+from experiments.analysis.summary import cell_of, paired_differences
+from experiments.analysis.tiers import Tier
+from experiments.config import StudyConfig
+
+__all__ = ["Contrast", "baseline_of", "contrasts", "primary_loss"]
+
+
+class Contrast(NamedTuple):
+    """An arm at threshold 0.5 minus the baseline at its tuned threshold, at one fraction.
+
+    Args:
+        loss: the arm.
+        fraction: π.
+        difference: of test Dice, over the seeds that both have.
+        lost: seeds without a score because a run diverged.
+        p_value: of the paired t test, adjusted by Holm over the fractions; NaN with fewer than
+            `LEAST_SEEDS` seeds.
+        equivalence_p_value: of the equivalence test at `EQUIVALENCE_MARGIN`, adjusted likewise.
+        resolvable: the smallest margin that this many seeds of this spread resolve.
+    """
+
+    loss: str
+    fraction: float
+    difference: Interval
+    lost: int
+    p_value: float
+    equivalence_p_value: float
+    resolvable: float
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: higher, lower, equivalent, undecided, or untested."""
+        if np.isnan(self.p_value):
+            return "untested"
+        if self.p_value < LEVEL:
+            return "higher" if self.difference.mean > 0 else "lower"
+        return "equivalent" if self.small else "undecided"
+
+    @property
+    def small(self) -> bool:
+        """Whether the difference, if there is one, was shown to be within the margin."""
+        return bool(self.equivalence_p_value < LEVEL)
+
+
+def baseline_of(config: StudyConfig) -> str:
+    """Name the arm that the others are held against: BCE where it is there."""
+    return "bce" if "bce" in config.losses else config.losses[0]
+
+
+def primary_loss(config: StudyConfig) -> str | None:
+    """Name the arm that the study is about: Dice where it is there, else the next after BCE."""
+    others = [loss for loss in config.losses if loss != baseline_of(config)]
+    return "dice" if "dice" in others else next(iter(others), None)
+
+
+def contrasts(tier: Tier, loss: str, fractions: Sequence[float] | None = None) -> list[Contrast]:
+    """Compare an arm at 0.5 with the baseline at its tuned threshold, at every fraction.
+
+    Args:
+        tier: the study's.
+        loss: the arm.
+        fractions: one family of tests; ``None``: all of the study's.
+
+    Returns:
+        One `Contrast` per fraction, the largest first.
+    """
+    fractions = tier.fractions if fractions is None else fractions
+    baseline = baseline_of(tier.config)
+    seeds = [
+        paired_differences(tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
+        for fraction in fractions
+    ]
+    tested = [d if len(d) >= LEAST_SEEDS else np.array([]) for d in seeds]
+    p_values = holm([difference_p_value(d) for d in tested])
+    equivalences = holm([equivalence_p_value(d, EQUIVALENCE_MARGIN) for d in tested])
+    return [
+        Contrast(
+            loss,
+            fraction,
+            mean_interval(differences),
+            _lost(tier, (loss, baseline), fraction),
+            float(p_value),
+            float(equivalence),
+            resolvable_margin(
+                float(differences.std(ddof=1)) if len(differences) > 1 else np.nan,
+                len(differences),
+            ),
+        )
+        for fraction, differences, p_value, equivalence in zip(
+            fractions, seeds, p_values, equivalences, strict=True
+        )
+    ]
+
+
+def _lost(tier: Tier, losses: Sequence[str], fraction: float) -> int:
+    """Count the seeds of which one of the arms diverged."""
+    seeds: set[int] = set()
+    for loss in losses:
+        cell = cell_of(tier.runs, loss, fraction)
+        seeds |= set(cell[cell["status"] == "diverged"]["seed"])
+    return len(seeds)

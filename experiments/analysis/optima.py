@@ -1,0 +1,56 @@
+"""Theory's optimum on a study's own test images, where their posterior is exactly known."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.analysis.theory import posterior_volume_bias
+from experiments.analysis.tiers import Tier
+from experiments.config import StudyConfig
+from experiments.runs.data import splits
+
+__all__ = ["PosteriorBias", "posterior_bias"]
+
+
+class PosteriorBias(NamedTuple):
+    """The volume bias at an arm's optimum (C15).
+
+    Args:
+        metric: that shows it, of a run.
+        value: (claimed − there)/there in expectation, the mean over the study's seeds.
+    """
+
+    metric: str
+    value: float
+
+
+def posterior_bias(tier: Tier, loss: str, fraction: float) -> PosteriorBias | None:
+    """Compute the volume bias that theory expects of an arm on a study's test images.
+
+    Args:
+        tier: the study's.
+        loss: the arm.
+        fraction: π.
+
+    Returns:
+        The bias; ``None`` where the posterior is not known, or theory names none for the arm.
+    """
+    if tier.config.shape != "posterior" or tier.config.data is not None:
+        return None
+    seeds = sorted({r["seed"] for r in tier.cell(loss, fraction)})
+    found = [_biases(tier.config, fraction, seed).get(loss) for seed in seeds]
+    known = [bias for bias in found if bias is not None]
+    if not known:
+        return None
+    return PosteriorBias(known[0][0], float(np.mean([value for _, value in known])))
+
+
+@functools.cache
+def _biases(config: StudyConfig, fraction: float, seed: int) -> dict[str, tuple[str, float]]:
+    posterior = splits(config, fraction, seed)[2].posterior
+    assert posterior is not None
+    found = {loss: posterior_volume_bias(loss, np.asarray(posterior)) for loss in config.losses}
+    return {loss: bias for loss, bias in found.items() if bias is not None}

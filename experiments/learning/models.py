@@ -1,0 +1,201 @@
+"""The models of a study: a constant, a linear layer on local features, and a small U-Net."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments.images.masks import gaussian_blur
+
+__all__ = ["MODELS", "STARTS", "Bias", "Linear", "UNet", "initialise", "start_of"]
+
+
+class Bias(nnx.Module):
+    """One free number: the same logit for every pixel. Every loss's optimum is in closed form."""
+
+    size_divisor: ClassVar[int] = 1
+    sees_pixels: ClassVar[bool] = False
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        del generator  # Starts at p = ½ whatever the seed.
+        self.bias = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        return jnp.broadcast_to(self.bias[...], images.shape)
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        return self.bias
+
+
+class Linear(nnx.Module):
+    """A logistic regression on each pixel's intensity and on two blurred copies of it."""
+
+    size_divisor: ClassVar[int] = 1
+    sees_pixels: ClassVar[bool] = True
+    scales: ClassVar[tuple[float, ...]] = (1.0, 2.0)
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        del generator  # A convex start: all weights 0, p = ½.
+        self.weights = nnx.Param(jnp.zeros((1 + len(self.scales),)))
+        self.bias = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        features = [images, *(gaussian_blur(images, scale) for scale in self.scales)]
+        return jnp.stack(features, axis=-1) @ self.weights[...] + self.bias[...]
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        return self.bias
+
+
+def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int = 3) -> nnx.Conv:
+    # Drawn by NumPy: the same on every platform, and ten compilations saved at every start.
+    shape, deviation = (size, size, inputs, outputs), math.sqrt(2 / (size * size * inputs))
+    kernel = generator.normal(0, deviation, shape).astype(np.float32)
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (size, size),
+        kernel_init=lambda key, shape, dtype, out_sharding=None: jnp.asarray(kernel, dtype),
+        rngs=nnx.Rngs(0),
+    )
+
+
+class _ImageNorm(nnx.Module):
+    """Group normalisation with one group: every image by itself, never the batch.
+
+    A batch's statistics would make an image's score depend on its neighbours. Flax's `GroupNorm`
+    says the same in a third more time a step on a CPU.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.scale = nnx.Param(jnp.ones((channels,)))
+        self.shift = nnx.Param(jnp.zeros((channels,)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        centred = x - x.mean(axis=(1, 2, 3), keepdims=True)
+        variance = (centred**2).mean(axis=(1, 2, 3), keepdims=True)
+        return centred * (jax.lax.rsqrt(variance + 1e-6) * self.scale[...]) + self.shift[...]
+
+
+class _Block(nnx.Module):
+    """A 3x3 convolution, a normalisation and a SiLU."""
+
+    def __init__(self, inputs: int, outputs: int, *, generator: np.random.Generator) -> None:
+        self.conv = _conv(inputs, outputs, generator)
+        self.norm = _ImageNorm(outputs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nnx.silu(self.norm(self.conv(x)))
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def _double(x: jax.Array) -> jax.Array:
+    batch, height, width, channels = x.shape
+    x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
+
+
+class UNet(nnx.Module):
+    """A U-Net of three levels with 8, 16 and 32 channels, 27k parameters.
+
+    No activation stands before the 1x1 head: behind a ReLU, "all features zero" is what foreground
+    looks like, p is capped at σ(bias), and BCE would score Dice 0 at threshold ½ for no reason of
+    the loss's own.
+    """
+
+    size_divisor: ClassVar[int] = 4
+    sees_pixels: ClassVar[bool] = True
+
+    def __init__(self, *, generator: np.random.Generator) -> None:
+        def block(inputs: int, outputs: int) -> _Block:
+            return _Block(inputs, outputs, generator=generator)
+
+        self.down_1, self.down_2, self.down_4 = block(1, 8), block(8, 16), block(16, 32)
+        self.bottom = block(32, 32)
+        self.shrink_2, self.up_2 = block(32, 16), block(32, 16)
+        self.shrink_1, self.up_1 = block(16, 8), _conv(16, 8, generator)
+        self.head = _conv(8, 1, generator, size=1)
+        # An output of about 0: every seed starts at p = ½, where theory's C5 gives the shares.
+        self.head.kernel[...] = self.head.kernel[...] * 0.1
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Map images [B, H, W] to logits [B, H, W]."""
+        full = self.down_1(images[..., None])
+        half = self.down_2(_halve(full))
+        quarter = self.bottom(self.down_4(_halve(half)))
+        half = self.up_2(jnp.concatenate([_double(self.shrink_2(quarter)), half], axis=-1))
+        features = self.up_1(jnp.concatenate([_double(self.shrink_1(half)), full], axis=-1))
+        return self.head(features)[..., 0]
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]:
+        """What enters all logits equally."""
+        assert self.head.bias is not None
+        return self.head.bias
+
+
+class _Model(Protocol):
+    size_divisor: ClassVar[int]
+    sees_pixels: ClassVar[bool]
+
+    def __init__(self, *, generator: np.random.Generator) -> None: ...
+
+    def __call__(self, images: jax.Array) -> jax.Array: ...
+
+    @property
+    def output_bias(self) -> nnx.Param[jax.Array]: ...
+
+
+MODELS: dict[str, type[_Model]] = {"bias": Bias, "linear": Linear, "unet": UNet}
+
+
+STARTS = ("half", "prior")
+
+
+def start_of(initial_bias: str, fraction: float) -> float:
+    """Say at which probability a model's output starts.
+
+    Args:
+        initial_bias: "half", or "prior": where BCE's background and foreground weigh the same (C5).
+        fraction: π.
+
+    Returns:
+        The probability.
+    """
+    return {"half": 0.5, "prior": fraction}[initial_bias]
+
+
+def initialise(
+    model: str, seed: int, *, start: float = 0.5
+) -> tuple[nnx.GraphDef[_Model], nnx.State]:
+    """Make a model's structure and its initial parameters.
+
+    Args:
+        model: a name in `MODELS`.
+        seed: of the initial parameters.
+        start: the probability that the output's bias stands for.
+
+    Returns:
+        The graph definition (hashable, static) and the parameters.
+    """
+    made = MODELS[model](generator=np.random.default_rng(seed))
+    if start != 0.5:
+        bias = made.output_bias
+        bias[...] = jnp.full_like(bias[...], math.log(start / (1 - start)))
+    graph, parameters = nnx.split(made)
+    return graph, parameters

@@ -1,0 +1,115 @@
+"""Pictures of test Dice: against the foreground fraction, and the differences between arms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.analysis.contrasts import baseline_of
+from experiments.analysis.statistics import EQUIVALENCE_MARGIN, mean_interval
+from experiments.analysis.summary import paired_differences
+from experiments.analysis.tiers import Tier
+from experiments.reporting.plots.intervals import against_fraction, error_of
+from experiments.reporting.plots.style import legend_below, look_of, new_figure, styled
+from experiments.reporting.words import label, percent, written
+
+__all__ = ["dice_against_fraction", "differences"]
+
+_AT_HALF, _TUNED = "Threshold 0.5", "Threshold tuned on validation images"
+
+
+def _dice_range(tier: Tier) -> tuple[float, float]:
+    """Show what there is, in steps of a tenth: most of an axis from 0 to 1 may be empty."""
+    scores = tier.runs[["dice", "dice_tuned"]].to_numpy(np.float64)
+    low, high = np.nanmin(scores, initial=1.0), np.nanmax(scores, initial=0.0)
+    bottom = max(0.0, math.floor(10 * (low - 0.03)) / 10)
+    top = min(1.0, math.ceil(10 * (high + 0.03)) / 10)
+    return (bottom - 0.03 * (top - bottom), top) if bottom < top else (-0.03, 1.03)
+
+
+@styled
+def dice_against_fraction(tier: Tier) -> Figure:
+    """Draw test Dice against the foreground fraction, at 0.5 and at the tuned threshold.
+
+    Args:
+        tier: the study's.
+
+    Returns:
+        Two panels; means with 95 % t intervals, every seed as a faint dot, the hierarchical
+        bootstrap over seeds and images as a band, and where it is known the Bayes-optimal Dice.
+    """
+    figure, axes = new_figure(8.8, 4.1, 1, 2, sharey=True)
+    for ax, metric, title in ((axes[0, 0], "dice", _AT_HALF), (axes[0, 1], "dice_tuned", _TUNED)):
+        against_fraction(ax, tier, metric, images=True)
+        if tier.has("bayes_dice_scored"):
+            best = [
+                np.nanmean(
+                    np.concatenate(
+                        [tier.scores(loss, f, "bayes_dice_scored") for loss in tier.config.losses]
+                    )
+                )
+                for f in tier.fractions
+            ]
+            ax.plot(tier.fractions, best, "k--", lw=1.3, label="Bayes-optimal (C15)")
+        ax.set_title(title)
+    axes[0, 0].set_ylim(*_dice_range(tier))
+    axes[0, 0].set_ylabel("Dice on test images")
+    legend_below(figure, axes[0, 0])
+    return figure
+
+
+@styled
+def differences(tier: Tier) -> Figure | None:
+    """Draw every arm at 0.5 minus the baseline at its tuned threshold, seed by seed.
+
+    Args:
+        tier: the study's.
+
+    Returns:
+        One line per arm and fraction with its 95 % t interval, on the equivalence margin;
+        ``None`` where there is nothing to compare.
+    """
+    config, baseline = tier.config, baseline_of(tier.config)
+    others = [loss for loss in config.losses if loss != baseline]
+    if not others:
+        return None
+    lines = [(fraction, loss) for fraction in tier.fractions for loss in others]
+    height = 0.27 * len(lines) + 0.14 * len(tier.fractions) + 1.2
+    figure, axes = new_figure(8.0, height)
+    ax = axes[0, 0]
+    ax.axvspan(-EQUIVALENCE_MARGIN, EQUIVALENCE_MARGIN, color="#eeeeee", zorder=0)
+    ax.axvline(0, color="black", lw=0.9)
+    y, ticks, names = 0.0, [], []
+    ends = [-0.06, 0.06]
+    for place, (fraction, loss) in enumerate(lines):
+        if place and lines[place - 1][0] != fraction:
+            y += 0.6
+            ax.axhline(y - 0.8, color="#cccccc", lw=0.7)
+        look = look_of(config.losses, loss)
+        seeds = paired_differences(tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
+        interval = mean_interval(seeds)
+        ax.plot(seeds, np.full(len(seeds), y), ".", color=look.colour, alpha=0.3, ms=6)
+        if interval.n:
+            ax.errorbar(
+                interval.mean, y, xerr=np.array([error_of(interval)]).T, color=look.colour,
+                marker=look.marker, ms=6, capsize=3, lw=1.6,
+            )  # fmt: skip
+            ends += [*seeds, *(e for e in interval[:3] if not np.isnan(e))]
+        words = written(interval, sign=True)
+        ax.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+        ticks.append(y)
+        names.append(f"{label(loss)}, {percent(fraction)}")
+        y += 1
+    ax.set_yticks(ticks, names)
+    ax.set_ylim(y - 0.4, -0.6)
+    # An interval over two or three seeds can be wider than Dice itself is.
+    room = 0.04 * (max(ends) - min(ends))
+    ax.set_xlim(max(min(ends) - room, -1.05), min(max(ends) + room, 1.05))
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel(
+        f"test Dice at 0.5 minus that of {label(baseline)} at its tuned threshold"
+        f"  (grey: ± {EQUIVALENCE_MARGIN:g})"
+    )
+    return figure

@@ -1,0 +1,84 @@
+"""What pictures of scores share: a metric of every arm against the foreground fraction."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from experiments.analysis.statistics import Interval, bootstrap_interval, mean_interval
+from experiments.analysis.tiers import Tier
+from experiments.reporting.plots.style import fraction_axis, look_of
+from experiments.reporting.words import label
+
+__all__ = ["against_fraction", "error_of"]
+
+
+def error_of(interval: Interval) -> tuple[float, float]:
+    """Say how far an interval reaches below and above its mean: nowhere where it has no ends.
+
+    Args:
+        interval: of `statistics`.
+
+    Returns:
+        Both lengths.
+    """
+    if np.isnan(interval.low):
+        return 0.0, 0.0
+    return interval.mean - interval.low, interval.high - interval.mean
+
+
+def _dodge(fractions: Sequence[float], count: int) -> float:
+    """Choose the factor between neighbours, such that two fractions' marks keep apart."""
+    ordered = sorted(fractions)
+    gaps = [b / a for a, b in itertools.pairwise(ordered)]
+    # Half of the smallest gap is theirs at most.
+    widest = min(gaps, default=4.0) ** 0.5
+    return min(1.06, widest ** (1 / max(count - 1, 1)))
+
+
+def against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False) -> None:
+    """Draw a metric of all arms: means with t intervals, seeds as dots, the bootstrap as a band.
+
+    Args:
+        ax: where.
+        tier: the study's.
+        metric: of its runs.
+        images: whether the runs hold it per image, for the band.
+    """
+    losses = tier.config.losses
+    for i, loss in enumerate(losses):
+        look = look_of(losses, loss)
+        # Side by side, so that intervals do not cover each other.
+        shift = _dodge(tier.fractions, len(losses)) ** (i - (len(losses) - 1) / 2)
+        x: list[float] = []
+        intervals: list[Interval] = []
+        bands: list[Interval] = []
+        for fraction in sorted(tier.fractions):
+            scores = tier.scores(loss, fraction, metric)
+            interval = mean_interval(scores)
+            if not interval.n:
+                continue
+            place = fraction * shift
+            x.append(place)
+            intervals.append(interval)
+            bands.append(
+                bootstrap_interval(
+                    tier.image_scores(loss, fraction, metric), crossed=tier.config.data is not None
+                )
+                if images
+                else Interval(np.nan, np.nan, np.nan, 0)
+            )
+            ax.plot(np.full(len(scores), place), scores, ".", color=look.colour, alpha=0.3, ms=5)
+        if not x:
+            continue
+        ax.errorbar(
+            x, [i.mean for i in intervals], np.array([error_of(i) for i in intervals]).T,
+            color=look.colour, marker=look.marker, ms=5, capsize=3, lw=1.5, label=label(loss),
+        )  # fmt: skip
+        ax.fill_between(
+            x, [b.low for b in bands], [b.high for b in bands], color=look.colour, alpha=0.12, lw=0
+        )
+    fraction_axis(ax, tier.fractions)

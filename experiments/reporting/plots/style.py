@@ -1,0 +1,199 @@
+"""How every picture of a study looks: names, colours, panels, legends."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from experiments.reporting.words import percent
+
+__all__ = [
+    "Look",
+    "fraction_axis",
+    "legend_below",
+    "look_of",
+    "new_figure",
+    "panels",
+    "styled",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Okabe and Ito's colours first, which people with any colour vision can tell apart; one to a loss,
+# the same in every picture of every study.
+_COLOURS = {
+    "bce": "#0072B2",
+    "dice": "#D55E00",
+    "squared_dice": "#009E73",
+    "dice+bce": "#CC79A7",
+    "jaccard": "#E69F00",
+    "balanced_bce": "#56B4E9",
+    "focal": "#000000",
+    "tversky": "#8A6D00",
+    "focal_tversky": "#6A3D9A",
+    "generalized_dice": "#B15928",
+    "log_dice": "#666666",
+    "log_cosh_dice": "#B0A000",
+}
+_SPARE = ("#333399", "#339966", "#993366", "#666633")
+_MARKERS = "osD^vP*X<>ph"
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 300,
+    "image.interpolation": "nearest",
+}
+# Panels side by side, and inches: a page is not wider.
+_COLUMNS, _WIDTH = 3, 8.8
+
+
+class Look(NamedTuple):
+    """How a loss is drawn.
+
+    Args:
+        colour: of its lines and marks.
+        marker: of its marks.
+    """
+
+    colour: str
+    marker: str
+
+
+def look_of(losses: Sequence[str], loss: str) -> Look:
+    """Choose how to draw a loss.
+
+    Args:
+        losses: all that a picture shows.
+        loss: one of them.
+
+    Returns:
+        Its `Look`.
+    """
+    if loss in _COLOURS:
+        place = list(_COLOURS).index(loss)
+        return Look(_COLOURS[loss], _MARKERS[place % len(_MARKERS)])
+    place = [other for other in losses if other not in _COLOURS].index(loss)
+    return Look(_SPARE[place % len(_SPARE)], _MARKERS[-1 - place % len(_MARKERS)])
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """Make a figure that belongs to no window.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        rows: of panels.
+        columns: of panels.
+        **options: of `Figure.subplots`.
+
+    Returns:
+        The figure, and its panels as a [rows, columns] array.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def panels(
+    fractions: Sequence[float], height: float, *, rows: int = 1, **options: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a column of panels for each fraction, as many side by side as a page holds.
+
+    Args:
+        fractions: in the order of the columns.
+        height: of a panel, in inches.
+        rows: panels of a fraction, one below the other.
+        **options: of `Figure.subplots`.
+
+    Returns:
+        The figure, and per fraction its panels from top to bottom.
+    """
+    columns = min(_COLUMNS, len(fractions))
+    lines = math.ceil(len(fractions) / columns)
+    width = _WIDTH * max(columns, 1.9) / _COLUMNS
+    figure, axes = new_figure(
+        width, height * lines * rows + 0.5, lines * rows, columns, sharey="row", **options
+    )
+    found = []
+    for i in range(lines * columns):
+        line, column = divmod(i, columns)
+        mine = [axes[line * rows + row, column] for row in range(rows)]
+        if i < len(fractions):
+            mine[0].set_title(f"{percent(fractions[i])} foreground")
+            found.append(mine)
+        else:
+            for ax in mine:
+                ax.set_visible(False)
+    return figure, found
+
+
+def legend_below(figure: Figure, *panels_with_names: Axes) -> None:
+    """Put one legend under a figure, where it hides nothing; of one name, the last is drawn.
+
+    Args:
+        figure: the figure.
+        *panels_with_names: whose handles it shows.
+    """
+    found: dict[str, Any] = {}
+    for ax in panels_with_names:
+        handles, names = ax.get_legend_handles_labels()
+        found |= dict(zip(names, handles, strict=True))
+    if not found:
+        return
+    longest = max(map(len, found))
+    # Letters of a ninth of an inch, and room for the mark.
+    columns = max(1, min(len(found), 4, int(figure.get_figwidth() / (0.5 + 0.07 * longest))))
+    # A line of names more makes the figure taller, not its panels lower.
+    lines = math.ceil(len(found) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * (lines - 1))
+    legend = figure.legend(
+        found.values(), found.keys(), loc="outside lower center", ncols=columns, fontsize=9
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw in this study's style, and leave the caller's alone."""
+
+    @functools.wraps(draw)
+    def in_style(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return in_style
+
+
+def fraction_axis(ax: Axes, fractions: Sequence[float]) -> None:
+    """Make a panel's x axis one of foreground fractions: logarithmic, a tick to each.
+
+    Args:
+        ax: the panel.
+        fractions: what it shows.
+    """
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(sorted(fractions)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: percent(x)))
+    ax.set_xlim(min(fractions) / 1.6, max(fractions) * 1.6)
+    if len(fractions) > 5:
+        ax.tick_params(axis="x", labelrotation=35)
+    ax.set_xlabel("foreground pixels")

@@ -1,0 +1,119 @@
+"""What a run's file says: its scores on test images, how it ended, and its history."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.config import StudyConfig
+from experiments.files import write_whole
+from experiments.learning.evaluation import evaluate, predict
+from experiments.learning.models import MODELS, initialise
+from experiments.learning.training import History, TrainedRun
+from experiments.runs.data import noise_level, splits
+from experiments.runs.environment import environment
+from experiments.runs.plan import RunSpec
+
+__all__ = ["logged", "result_of", "status_of"]
+
+# Test images that a run of the first seed keeps for the report's pictures.
+_EXAMPLES = 2
+
+
+def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> dict[str, Any]:
+    """Evaluate a trained run, and keep its examples if it is one of those that are shown.
+
+    Args:
+        config: the study.
+        spec: what was trained.
+        run: what came out.
+        out: the study's directory, for the examples.
+
+    Returns:
+        What the run's file is to hold.
+    """
+    training, validation, test = splits(config, spec.foreground_fraction, spec.seed)
+    graph, _ = initialise(config.model, spec.seed)
+    masks = np.asarray(test.masks)
+    logits = predict(graph, run.parameters, test.images)
+    evaluation = evaluate(
+        predict(graph, run.parameters, validation.images),
+        np.asarray(validation.masks),
+        logits,
+        masks,
+        None if test.posterior is None else np.asarray(test.posterior),
+    )
+    metrics = evaluation.metrics | {
+        "foreground_fraction_train": float(np.asarray(training.masks).mean()),
+        "foreground_fraction_test": float(masks.mean()),
+        "noise": noise_level(config, spec.foreground_fraction),
+    }
+    # For the first seed's pictures: a few test images with the logits at the end.
+    if spec.seed == 0:
+        shown = slice(0, _EXAMPLES)
+        # A run that diverged has no p to show: ½ everywhere.
+        drawn = np.zeros_like(logits) if evaluation.diverged else logits
+        arrays = np.stack([np.asarray(test.images[shown]), masks[shown], drawn[shown]])
+        write_whole(out / "examples" / f"{spec.name}.npy", _npy(arrays.astype(np.float32)))
+    return {
+        "loss": spec.loss,
+        "model": spec.model,
+        "foreground_fraction": spec.foreground_fraction,
+        "seed": spec.seed,
+        "learning_rate": spec.learning_rate,
+        "status": status_of(config.model, evaluation.diverged, metrics),
+        "metrics": metrics,
+        "per_image": evaluation.per_image,
+        "reliability": evaluation.reliability,
+        "size_recall": evaluation.size_recall,
+        "history": logged(run.history, config.logged_steps),
+        "environment": environment(),
+        "seconds": run.seconds,
+    }
+
+
+def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
+    """Judge a run by how it ranks pixels: Dice at 0.5 would only judge its threshold.
+
+    Args:
+        model: the model's name.
+        diverged: whether a logit is not finite.
+        metrics: of the run.
+
+    Returns:
+        finished, collapsed or diverged.
+    """
+    if diverged:
+        return "diverged"
+    chance, precision = metrics["foreground_fraction_test"], metrics["average_precision"]
+    # A tenth of the way from chance (the foreground fraction) to a perfect ranking. A model that
+    # sees no pixels cannot rank them, so it cannot collapse.
+    collapsed = MODELS[model].sees_pixels and precision < chance + 0.1 * (1 - chance)
+    return "collapsed" if collapsed else "finished"
+
+
+def logged(history: History, count: int) -> list[dict[str, float]]:
+    """Keep the first step, the last, and steps evenly between them.
+
+    Args:
+        history: one number per step and name.
+        count: how many steps to keep.
+
+    Returns:
+        One dictionary per kept step.
+    """
+    steps = len(history["loss"])
+    kept = np.unique(np.linspace(0, steps - 1, min(count, steps)).round().astype(int))
+    return [
+        {"step": int(step), **{name: float(values[step]) for name, values in history.items()}}
+        for step in kept
+    ]
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

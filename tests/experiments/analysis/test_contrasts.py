@@ -1,0 +1,85 @@
+"""The primary contrast: verdicts where the answer is known, and silence where seeds are few."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.analysis.contrasts import contrasts, primary_loss
+from experiments.analysis.statistics import resolvable_margin
+from tests.experiments.made import SPREAD, made_run, made_tier, study
+
+BCE = 0.8 + 0.01 * SPREAD
+
+
+def _against(dice, seeds=7, **changes):
+    config = study(seeds=seeds, **changes)
+    return made_tier(config, {"bce": (np.full(seeds, 0.1), BCE[:seeds]), "dice": (dice, dice)})
+
+
+@pytest.mark.parametrize(
+    ("lead", "spread", "verdict", "small"),
+    [
+        (0.1, 0.005, "higher", False),
+        (0.01, 0.001, "higher", True),
+        (-0.1, 0.005, "lower", False),
+        (0.0, 0.002, "equivalent", True),
+        (0.0, 0.05, "undecided", False),
+    ],
+)
+def test_verdict(lead, spread, verdict, small):
+    # A spread of their own: the seeds' pairing must not make the differences constant.
+    noise = spread * np.array([1, -1, 2, -2, 0.5, -0.5, 0])
+    (contrast,) = contrasts(_against(BCE + lead + noise), "dice")
+    assert contrast.verdict == verdict
+    assert contrast.small is small
+    expected = stats.ttest_rel(BCE + lead + noise, BCE)
+    assert contrast.p_value == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert contrast.difference[:3] == pytest.approx((lead, interval.low, interval.high))
+    assert contrast.resolvable == pytest.approx(resolvable_margin(noise.std(ddof=1), 7))
+
+
+def test_p_values_are_adjusted_over_the_fractions():
+    noise = 0.01 * np.array([1, -1, 2, -2, 0.5, -0.5, 0])
+    leads = {0.05: 0.008, 0.02: 0.02}
+    config = study(fractions=tuple(leads))
+    results = [
+        made_run(config, loss, fraction, seed, dice=dice[seed], dice_tuned=dice[seed])
+        for fraction, lead in leads.items()
+        for loss, dice in (("bce", BCE), ("dice", BCE + lead + noise))
+        for seed in range(7)
+    ]
+    tier = made_tier(config, {})
+    tier.results.extend(results)
+    first, second = contrasts(tier, "dice")
+    raw = [stats.ttest_1samp(lead + noise, 0).pvalue for lead in leads.values()]
+    assert raw[1] < raw[0]
+    assert (second.p_value, first.p_value) == pytest.approx((2 * raw[1], max(raw[0], 2 * raw[1])))
+
+
+def test_few_seeds_make_no_test():
+    (contrast,) = contrasts(_against(BCE[:3] + np.array([0.1, 0.11, 0.12]), seeds=3), "dice")
+    assert contrast.verdict == "untested"
+    assert math.isnan(contrast.p_value)
+    assert math.isnan(contrast.equivalence_p_value)
+    assert contrast.difference.mean == pytest.approx(0.11)
+
+
+def test_a_diverged_or_missing_seed_is_left_out_and_counted():
+    tier = _against(BCE + 0.1 + 0.01 * np.array([1, -1, 2, -2, 0.5, -0.5, 0]))
+    tier.results[10] = made_run(tier.config, "dice", 0.05, 3, status="diverged")
+    (contrast,) = contrasts(tier, "dice")
+    assert (contrast.difference.n, contrast.lost) == (6, 1)
+    assert contrast.verdict == "untested"
+    del tier.__dict__["runs"]
+    del tier.results[10]
+    (contrast,) = contrasts(tier, "dice")
+    assert (contrast.difference.n, contrast.lost) == (6, 0)
+
+
+def test_the_primary_loss_is_dice_where_there_is_one():
+    assert primary_loss(study(losses=("bce", "focal", "dice"))) == "dice"
+    assert primary_loss(study(losses=("bce", "focal"))) == "focal"
+    assert primary_loss(study(losses=("bce",))) is None

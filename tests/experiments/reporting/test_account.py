@@ -1,0 +1,113 @@
+"""What was run is said as it was, and the command is one that runs it."""
+
+import dataclasses
+import shlex
+
+import pytest
+
+from experiments import __main__ as command_line
+from experiments.reporting.account import account, command, lead, title
+from experiments.runs.plan import tiers
+from tests.experiments.made import SPREAD, made_tier, study
+
+SCORES = dict.fromkeys(("bce", "dice"), (0.8 + 0 * SPREAD, 0.8 + 0 * SPREAD))
+
+
+def _asked(line, monkeypatch):
+    """Run the command line up to where the study would start, and return its settings."""
+    got = {}
+
+    def no_run(asked, *where, **how):
+        got["tiers"] = tuple(asked)
+        return 0
+
+    monkeypatch.setattr("experiments.api.run", no_run)
+    monkeypatch.setattr("sys.argv", shlex.split(line)[2:])
+    assert command_line.main() == 0
+    return got["tiers"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "changes"),
+    [
+        ("quick", None, {}),
+        ("quick", "linear", {}),
+        ("standard", None, {}),
+        ("quick", None, {"losses": ("bce", "dice", "dice+bce"), "seeds": 7, "fractions": (0.1,)}),
+        ("quick", "bias", {"smooth": 1.0, "pooling": "sample", "learning_rates": (0.1, 0.3)}),
+    ],
+)
+def test_the_command_runs_the_same_study(preset, model, changes, monkeypatch, capsys):
+    configs = tiers(preset, model, **changes)
+    assert _asked(command(configs), monkeypatch) == configs
+
+
+def test_the_command_is_short():
+    assert command(tiers("quick")) == "python -m experiments compare"
+    assert command(tiers("standard")) == "python -m experiments compare --preset standard"
+    assert command(tiers("quick", seeds=7)) == "python -m experiments compare --seeds 7"
+
+
+def test_a_study_that_no_command_runs_has_none():
+    bias, linear, unet = tiers("standard")
+    assert command((bias, dataclasses.replace(linear, steps=linear.steps + 1), unet)) is None
+
+
+def test_a_study_is_named_by_its_losses():
+    assert title([made_tier(study(), {})]) == "BCE and Dice on imbalanced masks"
+    many = ("bce", "dice", "focal", "jaccard", "tversky")
+    assert title([made_tier(study(losses=many), {})]) == "5 losses on imbalanced masks"
+    assert lead([made_tier(study(), {})]) == (
+        "U-Net: 2 losses, 5 % foreground, 7 paired seeds, 200 steps."
+    )
+
+
+def test_what_was_run_is_said():
+    said = " ".join(account([made_tier(study(), SCORES)]))
+    assert "Images of 64×64 pixels with 1 ellipse in white noise" in said
+    assert "14 of 14 runs are done; training took 14 s in all, on 1 cpu device (2 cores)" in said
+    assert "200 Adam steps of 8 images, starting at p = ½" in said
+    assert "pools the whole batch" in said
+    assert "smoothed by 1e-05 pixels" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shape": "tube", "objects": 2}, "2 tubes in white noise"),
+        ({"object_pixels": 50}, "ellipses of about 50 pixels each"),
+        ({"shape": "posterior"}, "its label is drawn from μ by itself"),
+        ({"empty_share": 0.25}, "25 % of the images hold nothing but noise"),
+        (
+            {"label_noise": 1.0, "annotator_bias": -2.0},
+            "stray by 1 pixels and lie 2 pixels too far in",
+        ),
+        ({"label_noise": 1.5}, "validation labels stray by 1.5 pixels; test labels are clean"),
+        ({"pooling": "sample"}, "pools each image by itself"),
+        ({"initial_bias": "prior"}, "starting at p = π"),
+        ({"optimiser": "sgd"}, "SGD (momentum 0.9) steps"),
+    ],
+)
+def test_settings_are_told(changes, words):
+    assert words in " ".join(account([made_tier(study(**changes), SCORES)]))
+
+
+def test_several_models_are_counted_together():
+    models = [made_tier(study(model=m), SCORES) for m in ("unet", "linear")]
+    said = " ".join(account(models))
+    assert "28 of 28 runs" in said
+    assert "Linear model (a logistic regression" in said
+
+
+def test_a_users_own_images_are_named_and_the_command_points_to_them(monkeypatch):
+    measured = {
+        "fractions": (0.03461,), "image_size": 32, "image_width": 40, "train_images": 22,
+        "validation_images": 10, "test_images": 8, "data": "my images", "data_digest": "fed667",
+    }  # fmt: skip
+    config = dataclasses.replace(study(), **measured, batch_size=4)
+    said = " ".join(account([made_tier(config, SCORES)]))
+    assert "The images in my images, 32×40 pixels." in said
+    assert "22 training, 10 validation and 8 test images, split by their names" in said
+    assert "noise" not in said
+    line = command((dataclasses.replace(config, seeds=3),))
+    assert line == "python -m experiments compare --batch-size 4 --data 'my images'"

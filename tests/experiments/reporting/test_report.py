@@ -1,0 +1,168 @@
+"""The report: self-contained, every figure in it, every sentence computed from the data."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.api import figures, summary
+from experiments.errors import ConfigError
+from experiments.reporting.report import write_report
+from experiments.runs.directory import load_runs
+from tests.experiments.made import SPREAD, made_run, study
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    return (finished / "report.html").read_text()
+
+
+def test_every_figure_is_written_and_inlined(finished, page):
+    names = set(figures(finished))
+    assert names >= {
+        "dice_against_fraction", "differences", "learning_rates", "learning_curves",
+        "gradient_share", "gradient_ratio", "trajectories", "examples", "volume_bias", "surfaces",
+    }  # fmt: skip
+    inlined = [
+        base64.b64decode(x) for x in re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
+    ]
+    written = {path.stem: path.read_bytes() for path in finished.glob("figures/*.svg")}
+    assert set(written) == names
+    assert sorted(inlined) == sorted(written.values())
+    printed = {path.stem: path.read_bytes() for path in finished.glob("figures/*.png")}
+    assert set(printed) == names
+    assert all(png.startswith(b"\x89PNG") and len(png) > 5000 for png in printed.values())
+    # 300 dots to an inch, as PNG writes it: per metre.
+    assert all(b"pHYs" + (11811).to_bytes(4) * 2 in png for png in printed.values())
+
+
+def test_report_refers_to_nothing_outside_itself(finished, page):
+    class Links(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.found = []
+
+        def handle_starttag(self, tag, attrs):
+            if tag in ("script", "link", "iframe", "object"):
+                self.found.append(tag)
+            self.found += [
+                value
+                for name, value in attrs
+                if name in ("src", "href") and not (value or "").startswith("data:")
+            ]
+
+    links = Links()
+    links.feed(page)
+    assert links.found == []
+    assert not re.search(r"url\(|@import|https?://", page)
+    for drawing in finished.glob("figures/*.svg"):
+        # Names of XML dialects are no addresses that are fetched.
+        text = re.sub(r'(xmlns(:\w+)?|rdf:\w+)="[^"]*"', "", drawing.read_text())
+        assert not re.search(r'(href|src)="(?!#|data:)|@import', text)
+
+
+def test_summary_csv_is_the_summary(finished):
+    written = pd.read_csv(finished / "summary.csv")
+    pd.testing.assert_frame_equal(written, summary(finished), check_dtype=False)
+    assert len(written) == 4
+    assert {"dice_mean", "dice_ci_low", "dice_ci_high", "foreground_fraction_achieved"} <= set(
+        written.columns
+    )
+    for row in written.to_dict("records"):
+        dice = [
+            run["metrics"]["dice"]
+            for run in load_runs(finished)
+            if (run["loss"], run["foreground_fraction"])
+            == (row["loss"], row["foreground_fraction"])
+        ]
+        assert row["dice_mean"] == pytest.approx(np.mean(dice))
+
+
+def test_report_is_rebuilt_from_the_directory(finished, page):
+    (finished / "report.html").unlink()
+    (finished / "summary.csv").unlink()
+    write_report(finished)
+    assert (finished / "report.html").read_text() == page
+    assert (finished / "summary.csv").exists()
+
+
+def _write(out, tiers, runs):
+    out.mkdir()
+    settings = {"tiers": [config.as_json() for config in tiers], "environment": {}}
+    (out / "config.json").write_text(json.dumps(settings))
+    (out / "runs").mkdir()
+    for run in runs:
+        name = f"{run['model']}_{run['loss']}_{run['foreground_fraction']!r}_seed{run['seed']}"
+        (out / "runs" / f"{name}.json").write_text(json.dumps(run))
+
+
+def _made_runs(config, lead=0.0, **changes):
+    spread = 0.01 * SPREAD[: config.seeds]
+    # Its own spread, that differences are not all the same.
+    leads = {"dice": lead + 0.003 * spread[::-1] / 0.01}
+    return [
+        made_run(config, loss, 0.05, seed, dice=score, dice_tuned=score, **changes)
+        for loss in config.losses
+        for seed, score in enumerate(0.8 + spread + leads.get(loss, 0))
+    ]
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Figures are drawn, and not rendered."""
+    monkeypatch.setattr("experiments.reporting.report._saved", lambda figure, kind: kind.encode())
+
+
+def test_several_models_are_one_report(tmp_path, unsaved):
+    bias, linear, unet = tiers = [study(model=m) for m in ("bias", "linear", "unet")]
+    runs = [
+        *_made_runs(bias, mean_probability=0.3),
+        *_made_runs(linear, lead=-0.1),
+        *_made_runs(unet, lead=0.1),
+    ]
+    _write(tmp_path / "study", tiers, runs)
+    write_report(tmp_path / "study")
+    page = (tmp_path / "study" / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    # The richest model first, each with what its own runs say.
+    places = [page.index(words) for words in (
+        "<h3>U-Net</h3>", "Dice scored higher at 5 % foreground", "<h3>Linear model</h3>",
+        "BCE scored higher at 5 % foreground", "<h3>Bias-only model</h3>",
+        "Where each loss drives one constant p", "<h2>The primary contrast</h2>",
+        "<h2>U-Net: figures</h2>", "<h2>Linear model: figures</h2>",
+        "<h2>Bias-only model: figures</h2>",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    # 0.3 is not C6's 0.05: the disagreement is marked, named, and its table stands open.
+    assert "Disagreeing: C6 (bias-only model, BCE, 5 %)" in page
+    assert re.search(r"<details open>\s*<summary><b>C6</b>", page)
+    assert '<span class="no">disagrees</span>' in page
+    drawn = {path.stem for path in (tmp_path / "study" / "figures").glob("*.png")}
+    assert {"dice_against_fraction", "linear_dice_against_fraction", "bias_constants"} <= drawn
+    assert set(figures(tmp_path / "study")) == drawn
+    table = summary(tmp_path / "study")
+    assert table["model"].value_counts().to_dict() == {"bias": 2, "linear": 2, "unet": 2}
+
+
+def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
+    """A study of one model, with the settings and the numbers that runs had at first."""
+    config = study(seeds=3)
+    old = {k: v for k, v in config.as_json().items() if k not in ("shape", "pooling", "smooth")}
+    _write(tmp_path / "old", [config], _made_runs(config))
+    held = {"study": old, "environment": {}}
+    (tmp_path / "old" / "config.json").write_text(json.dumps(held))
+    write_report(tmp_path / "old")
+    page = (tmp_path / "old" / "report.html").read_text()
+    assert "3 seeds are fewer than 7, so there are intervals and no test." in page
+    assert ">no test</td>" in page
+    assert 'id="reliability"' not in page
+
+
+def test_nothing_to_report_is_said(tmp_path):
+    _write(tmp_path / "empty", [study()], [])
+    with pytest.raises(ConfigError, match="holds no finished run yet"):
+        write_report(tmp_path / "empty")
+    assert figures(tmp_path / "empty") == {}

@@ -1,0 +1,52 @@
+"""A study that is killed twenty times ends with the files of one that was left alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+KILLS = 20
+
+
+def contents(out):
+    """Every file of a directory, without the times that a run took."""
+    held = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != ".lock"):
+        held[path.relative_to(out).as_posix()] = path.read_bytes()
+        if path.suffix == ".json":
+            run = json.loads(path.read_text())
+            run.pop("seconds", None)
+            held[path.relative_to(out).as_posix()] = run
+    return held
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path):
+    seed = int(os.environ.get("DICE_JAX_KILL_SEED", "1"))
+    command = [sys.executable, "-m", "tests.experiments.runs.killed_study", tmp_path, KILLS, seed]
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=ROOT,
+        env={**os.environ, "JAX_NUMPY_DTYPE_PROMOTION": "strict"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{KILLS} kills" in done.stdout
+    # Some of the kills fell into a training, which went on from its middle.
+    assert "RESUMED" in done.stdout
+    unbroken = contents(tmp_path / "unbroken")
+    assert len([name for name in unbroken if name.startswith(("runs/", "tuning/"))]) == 4 + 4 + 4
+    assert contents(tmp_path / "unbroken_again") == unbroken
+    killed = sorted(tmp_path.glob("killed_*"))
+    assert killed
+    for out in killed:
+        found = contents(out)
+        assert found.keys() == unbroken.keys()
+        for name in unbroken:
+            assert found[name] == unbroken[name], name
