@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 
-from dice_jax.tiles import total, worth_blocks, worth_tiling
+from dice_jax.blocks import worth_blocks
+from dice_jax.tiles import worth_tiling
+from dice_jax.work import total
 
 __all__ = ["sum_over_pixels"]
 

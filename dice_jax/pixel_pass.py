@@ -19,18 +19,10 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive, jaxpr_as_fun, unmapped_aval
 from jax.interpreters import ad, batching, mlir
 
+from dice_jax.blocks import in_blocks, worth_blocks
 from dice_jax.shards import part_by_part
-from dice_jax.tiles import (
-    Argument,
-    Result,
-    Work,
-    in_blocks,
-    in_tiles,
-    whole,
-    worth_blocks,
-    worth_tiling,
-    zeros_beside,
-)
+from dice_jax.tiles import in_tiles, worth_tiling
+from dice_jax.work import Argument, Result, Work, whole, zeros_beside
 
 __all__ = ["sums_of_pixels"]
 
@@ -124,57 +116,78 @@ _pass.multiple_results = True
 
 
 def _bind(work: Work, arguments: Sequence[Any]) -> list[Any]:
-    # Traced now: JAX looks into a primitive's programs to see that they need the devices' names.
-    types = [
-        jax.typeof(x) if _manual() else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments
-    ]
-    program = jax.make_jaxpr(functools.partial(_on_any_device, work))(*types)
-    return _pass.bind(*arguments, work=work, program=program)
+    programs = {platform: _early_program(work, platform, arguments) for platform in _PLATFORMS}
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    return _pass.bind(*arguments, work=work, x64=x64, **programs)
 
 
-def _on_any_device(work: Work, *arguments: jax.Array) -> Arrays:
-    ways: dict[str, Any] = {"default": functools.partial(whole, work, None)}
-    if worth_tiling(work.shape, work.axes):
-        ways["cpu"] = functools.partial(in_tiles, work, None)
-        if _may_be_spread():
-            ways["cpu"] = part_by_part(in_tiles, work)
-    if worth_blocks(work.shape):
-        ways["tpu"] = functools.partial(in_blocks, work, None)
-        if not _manual():
-            ways["tpu"] = part_by_part(in_blocks, work)
-    return jax.lax.platform_dependent(arguments, **ways)
+# Which way is taken is decided when a program is lowered, for then its platform is known.
+_PLATFORMS = ("cpu", "tpu", "other")
 
 
-def _may_be_spread() -> bool:
-    """Whether an argument may be spread over several CPU devices: a loop over it would gather it.
+def _way(work: Work, platform: str) -> tuple[Callable[..., Arrays], bool]:
+    """How a platform does the work, and whether on several devices: a loop would gather."""
+    several = not _manual()
+    if platform == "cpu" and worth_tiling(work.shape, work.axes):
+        return in_tiles, several and _several_cpu_devices()
+    if platform == "tpu" and worth_blocks(work.shape):
+        return in_blocks, several
+    return whole, False
 
-    Inside `shard_map` every array is one device's own.
-    """
-    if _manual():
-        return False
+
+def _several_cpu_devices() -> bool:
     try:
         return jax.local_device_count("cpu") > 1
     except RuntimeError:
         return False
 
 
+def _early_program(work: Work, platform: str, arguments: Sequence[Any]) -> Any | None:
+    """Trace the program now, where that cannot wait; ``None``: when it is lowered."""
+    way, several = _way(work, platform)
+    if several:
+        # JAX looks into a primitive's programs to see that they need the devices' names.
+        types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
+        return jax.make_jaxpr(lambda *x: part_by_part(way, work)(x))(*types)
+    if _manual():
+        # The mesh that `shard_map` has taken over is known only here.
+        return jax.make_jaxpr(lambda *x: way(work, None, x))(*map(jax.typeof, arguments))
+    return None
+
+
+def _lowering(platform: str) -> Callable[..., Any]:
+    def lower(context: Any, *arguments: Any, work: Work, x64: bool, **programs: Any) -> Any:
+        if (program := programs[platform]) is not None:
+            run, types = jaxpr_as_fun(program), program.in_avals
+        else:
+            way, _ = _way(work, platform)
+            # What is known of the arguments' shardings is for the compiler.
+            types = [ShapedArray(x.shape, x.dtype) for x in context.avals_in]
+
+            # The context of the one who asked, which need not be that of the lowering.
+            @jax.enable_x64(x64)
+            def run(*x: jax.Array) -> Arrays:
+                return way(work, None, x)
+
+        lowered = mlir.lower_fun(run, multiple_results=True)
+        return lowered(context.replace(avals_in=types), *arguments)
+
+    return lower
+
+
+mlir.register_lowering(_pass, _lowering("cpu"), platform="cpu")
+mlir.register_lowering(_pass, _lowering("tpu"), platform="tpu")
+mlir.register_lowering(_pass, _lowering("other"))
+
+
 @_pass.def_impl
-def _run(*arguments: jax.Array, program: Any, **_: Any) -> list[jax.Array]:
-    return jax.jit(jaxpr_as_fun(program))(*arguments)
+def _run(*arguments: jax.Array, **parameters: Any) -> list[jax.Array]:
+    return jax.jit(functools.partial(_pass.bind, **parameters))(*arguments)
 
 
 @_pass.def_abstract_eval
-def _types(*_: Any, work: Work, program: Any) -> list[Any]:
+def _types(*_: Any, work: Work, **programs: Any) -> list[Any]:
     return [result.aval for result in work.results]
-
-
-def _lower(context: Any, *arguments: Any, program: Any, **_: Any) -> Any:
-    # As it was traced: what is said of the arguments' shardings is for the compiler.
-    context = context.replace(avals_in=program.in_avals)
-    return mlir.lower_fun(jaxpr_as_fun(program), multiple_results=True)(context, *arguments)
-
-
-mlir.register_lowering(_pass, _lower)
 
 
 def _batch(arguments: Sequence[Any], dims: Sequence[int | None], *, work: Work, **_: Any) -> Any:

@@ -17,7 +17,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dice_jax.tiles import Work
+from dice_jax.work import Work
 
 __all__ = ["part_by_part"]
 

@@ -1,220 +1,21 @@
-"""How one device goes over pixels: in one expression, or tile by tile."""
+"""How a CPU goes over pixels: tile by tile, each so small that it stays in a core's cache."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-__all__ = [
-    "Argument",
-    "Result",
-    "Work",
-    "in_tiles",
-    "total",
-    "whole",
-    "worth_tiling",
-    "zeros_beside",
-]
+from dice_jax.work import Result, Work, block_total, summed, whole, zeros_beside
+
+__all__ = ["in_tiles", "worth_tiling"]
 
 Arrays = tuple[jax.Array, ...]
-
-
-class Argument(NamedTuple):
-    """What an argument of a `Work` is.
-
-    Args:
-        pixel: whether it has numbers pixel by pixel, though they may be the same along some axes,
-            of size 1 then; any other has size 1 along all that tiles are cut from.
-        trailing: how many axes it has behind the pixel axes.
-    """
-
-    pixel: bool
-    trailing: int
-
-
-class Result(NamedTuple):
-    """What a result of a `Work` is.
-
-    Args:
-        pixel: whether it has a number for every pixel, before any sum.
-        trailing: how many axes it has behind the pixel axes.
-        aval: its type, with all pixel axes; those that are summed have size 1.
-    """
-
-    pixel: bool
-    trailing: int
-    aval: Any
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Work:
-    """What is computed of every pixel, and over which axes it is summed.
-
-    Every argument and result has the pixel axes in front, each of the pixel shape's size or 1.
-
-    Args:
-        function: maps ``valid`` and a block of every argument to a block of every result. A pixel
-            argument's block is [*block, *trailing], with block axes of any number and size; any
-            other comes without pixel axes, [*trailing]. A pixel result is [*block, *trailing]; any
-            other is that too, yet to be summed, or [*trailing], summed already. ``valid``, boolean
-            [*block], marks the pixels that exist; ``None``: all of them.
-        shape: the pixel shape.
-        axes: the pixel axes that tiles are cut from, ascending. What is no pixel result is summed
-            over all of them.
-        arguments: what goes in; one of them is a pixel argument.
-        results: what comes out.
-    """
-
-    function: Callable[..., Arrays]
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-    arguments: tuple[Argument, ...]
-    results: tuple[Result, ...]
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """The other pixel axes: what differs in them is a region of its own."""
-        return tuple(k for k in range(len(self.shape)) if k not in self.axes)
-
-    def block_shape(self, blocks: Sequence[jax.Array]) -> tuple[int, ...]:
-        """Tell the block axes from a block of every argument."""
-        first = next(i for i, argument in enumerate(self.arguments) if argument.pixel)
-        return blocks[first].shape[: blocks[first].ndim - self.arguments[first].trailing]
-
-    def part(self, arguments: Sequence[jax.Array]) -> Work:
-        """The same work on a part of the pixels: the shape is what the arguments say."""
-        n = len(self.shape)
-        shape = tuple(max(x.shape[k] for x in arguments) for k in range(n))
-
-        def cut(result: Result) -> Result:
-            size = result.aval.shape
-            lead = tuple(1 if size[k] == 1 else shape[k] for k in range(n))
-            return result._replace(aval=jax.ShapeDtypeStruct(lead + size[n:], result.aval.dtype))
-
-        return dataclasses.replace(self, shape=shape, results=tuple(map(cut, self.results)))
-
-    def only(self, *, pixel: bool) -> Work:
-        """The same work, but for the results of the other kind."""
-        chosen = [i for i, result in enumerate(self.results) if result.pixel == pixel]
-
-        def function(*blocks: Any) -> Arrays:
-            results = self.function(*blocks)
-            return tuple(results[i] for i in chosen)
-
-        results = tuple(self.results[i] for i in chosen)
-        return dataclasses.replace(self, function=function, results=results)
-
-
-def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Sum over some axes in two steps: one long running sum would drift.
-
-    Args:
-        term: an array.
-        axes: which to sum over, ascending.
-
-    Returns:
-        The sum, without those axes.
-    """
-    if not axes:
-        return term
-    # The barrier keeps XLA from merging the two sums into one.
-    rows = jax.lax.optimization_barrier(jnp.sum(term, axes[-1], keepdims=True))
-    return jnp.sum(rows, axes)
-
-
-def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Make zeros that vary over the mesh as another array does.
-
-    Inside `shard_map` a loop must not start from a constant when its body adds what varies, and the
-    derivative with respect to a constant is summed over the mesh. What is taken from the array is 0
-    and compiles to nothing; it needs no name that changes with JAX's versions.
-
-    Args:
-        like: an array that is not empty.
-        shape: of the zeros.
-        dtype: of the zeros.
-
-    Returns:
-        The zeros.
-    """
-    first = jax.lax.stop_gradient(like[(0,) * like.ndim])
-    never = jnp.zeros((), jnp.bool_)
-    zero = jnp.where(never, first != first, never)
-    return jnp.broadcast_to(zero.astype(dtype), shape)
-
-
-def _block_total(term: jax.Array, result: Result) -> jax.Array:
-    return total(term, tuple(range(term.ndim - result.trailing)))
-
-
-def _summed(value: jax.Array, result: Result) -> jax.Array:
-    """Sum a result, which has all pixel axes, over those that its type has with size 1."""
-    axes = [k for k, n in enumerate(value.shape) if n != result.aval.shape[k]]
-    value = jnp.sum(value, axes, keepdims=True) if axes else value
-    return value.astype(result.aval.dtype)
-
-
-def whole(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
-    """Do the work in one expression, which the compiler may fuse, and spread, as it likes.
-
-    Args:
-        work: what to do.
-        valid: boolean, the pixel shape: which pixels exist; ``None``: all.
-        arguments: of the work.
-
-    Returns:
-        Its results.
-    """
-    ndim = len(work.shape)
-
-    def pixels(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, work.shape + x.shape[ndim:])
-
-    def of_region(valid: jax.Array | None, *blocks: jax.Array) -> Arrays:
-        results = work.function(valid, *blocks)
-        return tuple(
-            value if result.pixel else _block_total(value, result)
-            for value, result in zip(results, work.results, strict=True)
-        )
-
-    # A region is one of the axes that are kept: mapped over where they lie, nothing is moved.
-    function: Callable[..., Any] = of_region
-    blocks = [
-        pixels(x) if argument.pixel else jnp.squeeze(x, work.axes)
-        for x, argument in zip(arguments, work.arguments, strict=True)
-    ]
-    for place, k in reversed(list(enumerate(work.kept))):
-        function = _over_regions(function, work, place, k)
-    values = function(valid, *blocks)
-    return tuple(
-        _summed(value if result.pixel else jnp.expand_dims(value, work.axes), result)
-        for value, result in zip(values, work.results, strict=True)
-    )
-
-
-def _over_regions(function: Callable[..., Any], work: Work, place: int, k: int) -> Any:
-    """Map a function of one region over the pixel axis ``k``, the ``place``-th that is kept."""
-    # The axes before it that are kept are gone already.
-    axis = k - place
-
-    def mapped(valid: jax.Array | None, *blocks: jax.Array) -> Arrays:
-        cut, dims = [], []
-        for x, argument in zip(blocks, work.arguments, strict=True):
-            same = not argument.pixel and x.shape[0] != work.shape[k]
-            cut.append(x[0] if same else x)
-            dims.append(axis if argument.pixel else None if same else 0)
-        out = tuple(axis if result.pixel else 0 for result in work.results)
-        valid_dim = None if valid is None else axis
-        return jax.vmap(function, in_axes=(valid_dim, *dims), out_axes=out)(valid, *cut)
-
-    return mapped
 
 
 class _Plan(NamedTuple):
@@ -309,8 +110,8 @@ def in_tiles(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]
     shapes = [x.shape for x in arguments] + [r.aval.shape for r in work.results if r.pixel]
     classes = max(math.prod(shape[ndim:]) for shape in shapes)
     tiles = _Tiles(work, valid, arguments, _plan(work.shape, work.axes, classes))
-    summed, mapped = work.only(pixel=False), work.only(pixel=True)
-    sums = iter(tiles.add_up(summed))
+    mapped = work.only(pixel=True)
+    sums = iter(tiles.add_up(work.only(pixel=False)))
     # Elementwise: the compiler fuses the whole expression, and spreads it over the cores.
     elementwise = all(len(shape) == ndim for shape in shapes)
     maps = iter(whole(mapped, valid, arguments) if elementwise else tiles.map(mapped))
@@ -407,14 +208,14 @@ class _Tiles:
             if plan.rest:
                 start = jnp.int32(plan.tiles * plan.tile)
                 values = work.function(*self._blocks(region, start, (plan.rest,)))
-                rest = map(_block_total, values, work.results)
+                rest = map(block_total, values, work.results)
                 sums = tuple(map(jnp.add, sums, rest))
             return sums
 
         regions = jnp.arange(plan.regions, dtype=jnp.int32)
         lead = self._shape[: self._kept] + (1,) * (len(self._shape) - self._kept)
         return tuple(
-            _summed(value.reshape(lead + value.shape[1:]), result)
+            summed(value.reshape(lead + value.shape[1:]), result)
             for value, result in zip(jax.lax.map(of_region, regions), work.results, strict=True)
         )
 
@@ -424,8 +225,8 @@ class _Tiles:
             return value[None]
         if self._plan.rows == 1:
             return value
-        summed = jnp.sum(value, 0)
-        return summed if self._plan.lanes > 1 else summed[None]
+        lanes = jnp.sum(value, 0)
+        return lanes if self._plan.lanes > 1 else lanes[None]
 
     def map(self, work: Work) -> Arrays:
         """Write the results tile by tile, each in its place."""
@@ -464,81 +265,9 @@ class _Tiles:
 
         def whole_image(bits: jax.Array, result: Result) -> jax.Array:
             value = _from_bits(bits, result.aval.dtype)
-            return _summed(value.reshape(self._shape + bits.shape[1:]), result)
+            return summed(value.reshape(self._shape + bits.shape[1:]), result)
 
         return tuple(map(whole_image, written, work.results))
-
-
-# Numbers per pixel that a TPU keeps on the chip: XLA sums over classes first and stores what it
-# found, several numbers a pixel, before it sums over pixels.
-_BLOCK_PIXELS = 2**20
-
-
-def worth_blocks(shape: tuple[int, ...]) -> bool:
-    """Tell whether there are more pixels than a block holds.
-
-    Args:
-        shape: the pixel shape.
-
-    Returns:
-        Whether `in_blocks` cuts it.
-    """
-    return math.prod(shape) > _BLOCK_PIXELS
-
-
-def in_blocks(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
-    """Do the work in large blocks, cut along whole axes: how the arrays lie in memory stays.
-
-    Args:
-        work: what to do.
-        valid: boolean, the pixel shape: which pixels exist; ``None``: all.
-        arguments: of the work.
-
-    Returns:
-        Its results.
-    """
-    if not worth_blocks(work.shape):
-        return whole(work, valid, arguments)
-    k = next(k for k, n in enumerate(work.shape) if n > 1)
-    length = work.shape[k]
-    most = max(1, _BLOCK_PIXELS * length // math.prod(work.shape))
-    size = -(-length // -(-length // most))
-    blocks = -(-length // size)
-    # What is summed over the axis is kept apart until the end: one running sum would drift.
-    apart = [result.aval.shape[k] == 1 for result in work.results]
-
-    def step(index: Any, pixels: int, written: Arrays) -> Arrays:
-        start = index * jnp.int32(size)
-
-        def cut(x: jax.Array) -> jax.Array:
-            return x if x.shape[k] == 1 else jax.lax.dynamic_slice_in_dim(x, start, pixels, k)
-
-        part = [cut(x) for x in arguments]
-        values = in_blocks(work.part(part), None if valid is None else cut(valid), part)
-        return tuple(
-            jax.lax.dynamic_update_slice_in_dim(into, value, index if alone else start, k)
-            for into, value, alone in zip(written, values, apart, strict=True)
-        )
-
-    whole_blocks = length // size
-    written = tuple(
-        zeros_beside(
-            arguments[0],
-            (*shape[:k], blocks if alone else length, *shape[k + 1 :]),
-            result.aval.dtype,
-        )
-        for result, alone in zip(work.results, apart, strict=True)
-        for shape in [result.aval.shape]
-    )
-    written = jax.lax.fori_loop(
-        jnp.int32(0), jnp.int32(whole_blocks), lambda i, w: step(i, size, w), written
-    )
-    if length % size:
-        written = step(jnp.int32(whole_blocks), length % size, written)
-    return tuple(
-        jnp.sum(value, k, keepdims=True) if alone else value
-        for value, alone in zip(written, apart, strict=True)
-    )
 
 
 def _sum_first_axis(lanes: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dice_jax import pixel_pass, tiles
+from dice_jax import blocks, pixel_pass, work
 from dice_jax.one_pass import sum_over_pixels
 
 SHAPES = {
@@ -20,12 +20,12 @@ SHAPES = {
 def way(request, monkeypatch):
     """Go over the pixels as another platform would."""
     if request.param != "tiles":
-        monkeypatch.setattr(pixel_pass, "in_tiles", getattr(tiles, WAYS[request.param]))
-        monkeypatch.setattr(tiles, "_BLOCK_PIXELS", 1000)
+        monkeypatch.setattr(pixel_pass, "in_tiles", WAYS[request.param])
+        monkeypatch.setattr(blocks, "_BLOCK_PIXELS", 1000)
     return request.param
 
 
-WAYS = {"blocks": "in_blocks", "whole": "whole"}
+WAYS = {"blocks": blocks.in_blocks, "whole": work.whole}
 
 
 def axes_of(shape, kept):
