@@ -125,14 +125,13 @@ def _bind(work: Work, arguments: Sequence[Any]) -> list[Any]:
 _PLATFORMS = ("cpu", "tpu", "other")
 
 
-def _way(work: Work, platform: str) -> tuple[Callable[..., Arrays], bool]:
-    """How a platform does the work, and whether on several devices: a loop would gather."""
-    several = not _manual()
+def _way(work: Work, platform: str) -> Callable[..., Arrays]:
+    """How one device of a platform does the work."""
     if platform == "cpu" and worth_tiling(work.shape, work.axes):
-        return in_tiles, several and _several_cpu_devices()
+        return in_tiles
     if platform == "tpu" and worth_blocks(work.shape):
-        return in_blocks, several
-    return whole, False
+        return in_blocks
+    return whole
 
 
 def _several_cpu_devices() -> bool:
@@ -142,10 +141,16 @@ def _several_cpu_devices() -> bool:
         return False
 
 
+def _on_one_device(context: Any) -> bool:
+    """Whether a program is lowered for one device; not, where a JAX to come does not say so."""
+    where = getattr(context.module_context, "axis_context", None)
+    return getattr(where, "num_devices", None) == 1
+
+
 def _early_program(work: Work, platform: str, arguments: Sequence[Any]) -> Any | None:
     """Trace the program now, where that cannot wait; ``None``: when it is lowered."""
-    way, several = _way(work, platform)
-    if several:
+    way = _way(work, platform)
+    if way is in_tiles and not _manual() and _several_cpu_devices():
         # JAX looks into a primitive's programs to see that they need the devices' names.
         types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
         return jax.make_jaxpr(lambda *x: part_by_part(way, work)(x))(*types)
@@ -160,7 +165,11 @@ def _lowering(platform: str) -> Callable[..., Any]:
         if (program := programs[platform]) is not None:
             run, types = jaxpr_as_fun(program), program.in_avals
         else:
-            way, _ = _way(work, platform)
+            way = _way(work, platform)
+            if way is in_blocks and not _on_one_device(context):
+                # The loop would gather, and the compiler for TPUs has been seen to know no
+                # `custom_partitioning`.
+                way = whole
             # What is known of the arguments' shardings is for the compiler.
             types = [ShapedArray(x.shape, x.dtype) for x in context.avals_in]
 
