@@ -10,4 +10,6 @@ The rooms, each of which knows those before it: images, learning, runs, analysis
 
 from experiments.api import compare as compare
 from experiments.api import figures as figures
+from experiments.api import findings as findings
+from experiments.api import predictions as predictions
 from experiments.api import summary as summary

@@ -10,15 +10,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.analysis.summary import runs_table, summary_table
+from experiments.analysis.tiers import read_tiers
 from experiments.config import StudyConfig
+from experiments.reporting.findings import findings as findings_of
+from experiments.reporting.findings import theory_findings
+from experiments.reporting.predictions import Check
+from experiments.reporting.predictions import predictions as theory_checks
 from experiments.reporting.report import draw, write_report
+from experiments.reporting.words import MODEL_NAMES
 from experiments.runs.directory import load_config, load_runs
 from experiments.runs.distributed import Alone, Processes
 from experiments.runs.plan import tiers
 from experiments.runs.progress import Progress, for_this_terminal
 from experiments.runs.study import run_study
 
-__all__ = ["compare", "figures", "run", "summary"]
+__all__ = ["compare", "figures", "findings", "predictions", "run", "summary"]
 
 
 def run(
@@ -98,6 +104,35 @@ def summary(out: str | Path = "runs/quick") -> pd.DataFrame:
     """
     load_config(Path(out))
     return summary_table(runs_table(load_runs(Path(out))))
+
+
+def findings(out: str | Path = "runs/quick") -> dict[str, list[str]]:
+    """Say what a study found, in sentences.
+
+    Args:
+        out: the directory.
+
+    Returns:
+        Sentences by model, the richest first, and under "theory" how its predictions fared.
+    """
+    studied = read_tiers(Path(out))
+    found = {MODEL_NAMES[tier.config.model]: findings_of(tier) for tier in studied}
+    checks = [check for tier in studied for check in theory_checks(tier)]
+    return found | ({"theory": [theory_findings(checks)]} if checks else {})
+
+
+def predictions(out: str | Path = "runs/quick") -> pd.DataFrame:
+    """Put what theory predicts beside what a study saw.
+
+    Args:
+        out: the directory.
+
+    Returns:
+        One row per check: its claim, model, loss and fraction, theory's number, what was seen with
+        its 95 % interval, and whether they agree (``None``: nothing can be said).
+    """
+    checks = [check for tier in read_tiers(Path(out)) for check in theory_checks(tier)]
+    return pd.DataFrame(checks, columns=list(Check._fields))
 
 
 def figures(out: str | Path = "runs/quick") -> dict[str, Figure]:

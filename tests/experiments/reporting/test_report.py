@@ -1,6 +1,7 @@
 """The report: self-contained, every figure in it, every sentence computed from the data."""
 
 import base64
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.api import figures, summary
+from experiments.api import figures, findings, predictions, summary
 from experiments.errors import ConfigError
 from experiments.reporting.report import write_report
 from experiments.runs.directory import load_runs
@@ -145,6 +146,15 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     assert set(figures(tmp_path / "study")) == drawn
     table = summary(tmp_path / "study")
     assert table["model"].value_counts().to_dict() == {"bias": 2, "linear": 2, "unet": 2}
+    # A notebook gets the same sentences and checks as the page.
+    said = findings(tmp_path / "study")
+    assert list(said) == ["U-Net", "linear model", "bias-only model", "theory"]
+    words = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert all(sentence in words for sentences in said.values() for sentence in sentences)
+    checks = predictions(tmp_path / "study")
+    wrong = checks[checks["agrees"].eq(False)]
+    assert {"C6"} <= set(wrong["claim"])
+    assert set(wrong["model"]) == {"bias"}
 
 
 def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
