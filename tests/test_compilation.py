@@ -90,6 +90,16 @@ def test_temporaries_stay_below_two_megabytes(loss, classes, shape, dtype):
         assert programs(loss, x, y)[1] <= 1.5 * temporaries
 
 
+def test_bfloat16_takes_one_gradient_sized_temporary():
+    """XLA:CPU converts a bfloat16 array that a loop carries to float32 and back at every step."""
+    x = jax.ShapeDtypeStruct((*SIXTEEN, 4), jnp.bfloat16)
+    y = jax.ShapeDtypeStruct(SIXTEEN, jnp.int32)
+    text, temporaries = programs(dice_and_cross_entropy, x, y)
+    assert temporaries <= 2 * x.size + 2**18
+    # No float32 array of the image's size: only what a tile holds.
+    assert not re.search(rf"f32\[\d*({x.size}|{x.size // 4},4|16,256,256,4)\]", text)
+
+
 def test_a_sum_that_no_one_reads_is_not_computed():
     """Dice reads no cross-entropy: its program has no logarithm, forwards or backwards."""
     x, y = jnp.zeros((*SIXTEEN, 4)), jnp.zeros(SIXTEEN, jnp.int32)
