@@ -21,6 +21,7 @@ from benchmarks.works import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
 __all__ = ["TPU", "tpu_case"]
 
 _TOPOLOGY = "v5e:2x4"
+# Of dice_jax.blocks, which is no public name.
 _BLOCK_PIXELS = 2**20
 
 

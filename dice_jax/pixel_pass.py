@@ -3,7 +3,7 @@
 A derivative of a pass computes something of every pixel and sums it, and so does the transpose of
 that: where the one sums, the other spreads, and the other way round. So one primitive is closed
 under differentiation and under `vmap`, to any order, and each of them goes over the pixels in the
-way that `tiles` and `shards` know.
+way that `tiles`, `blocks` and `shards` know.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def sums_of_pixels(
     Args:
         terms: maps a block of each operand, and ``shared``, to a pytree of arrays.
         operands: arrays with the pixel axes in front.
-        axes: the pixel axes to sum over, ascending: the last ones.
+        axes: the pixel axes to sum over, ascending.
         shape: the pixel shape.
         shared: arrays without pixel axes.
 
