@@ -6,6 +6,7 @@ from benchmarks.accumulation import ACCUMULATION
 from benchmarks.case import Family
 from benchmarks.compilation import COMPILATION
 from benchmarks.distances import DISTANCES
+from benchmarks.gpu import GPU
 from benchmarks.half import HALF
 from benchmarks.linearity import LINEARITY
 from benchmarks.monitor import MONITOR
@@ -26,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     ACCUMULATION,
     UNET_STEP,
     HALF,
+    GPU,
     LINEARITY,
     COMPILATION,
     MONITOR,

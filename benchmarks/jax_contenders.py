@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks import memory
 from benchmarks.case import Builder, Contender, Result, Unavailable
+from benchmarks.in_a_row import in_a_row, times
 from benchmarks.problems import Problem
 from benchmarks.works import Work
 
@@ -36,20 +37,30 @@ def figures(compiled: Any) -> Mapping[str, float]:
         compiled: what ``jax.jit(f).lower(...).compile()`` returns.
 
     Returns:
-        ``temporary_bytes``, where the backend knows.
+        ``temporary_bytes``, where the backend knows, and on a GPU ``traffic_bytes``: what the
+        compiler counts that kernels read and write. On a CPU it counts a loop's body once.
     """
-    analysis = compiled.memory_analysis()
-    return {} if analysis is None else {"temporary_bytes": int(analysis.temp_size_in_bytes)}
+    found: dict[str, float] = {}
+    if (memory_use := compiled.memory_analysis()) is not None:
+        found["temporary_bytes"] = int(memory_use.temp_size_in_bytes)
+    if jax.default_backend() == "gpu" and (cost := compiled.cost_analysis()):
+        found["traffic_bytes"] = float(cost["bytes accessed"])
+    return found
 
 
 def compiled_contender(
-    function: Callable[..., Any], arguments: tuple[jax.Array, ...], **options: Any
+    function: Callable[..., Any],
+    arguments: tuple[jax.Array, ...],
+    *,
+    amount: float = 1.0,
+    **options: Any,
 ) -> Contender:
     """Compile a function that returns a loss and a gradient, and make it a contender.
 
     Args:
         function: of the arguments; it is compiled here, outside the timed calls.
         arguments: what it is called with.
+        amount: of work in one call of the function.
         **options: further fields of `Contender`.
 
     Returns:
@@ -67,9 +78,10 @@ def compiled_contender(
         return float(value), np.asarray(gradient, dtype=np.float32)
 
     return Contender(
-        call=lambda: jax.block_until_ready(compiled(*arguments)),
+        call=in_a_row(lambda: compiled(*arguments), jax.block_until_ready),
         result=result,
         figures=facts,
+        amount=amount * times(),
         **options,
     )
 
@@ -161,9 +173,9 @@ def activation(work: Work, problem: Problem, *, amount: float = 1.0) -> Builder:
         logits, _ = _arrays(problem, jnp.float32)
         compiled = jax.jit(work.activation).lower(logits).compile()
         return Contender(
-            call=lambda: jax.block_until_ready(compiled(logits)),
+            call=in_a_row(lambda: compiled(logits), jax.block_until_ready),
             figures=figures(compiled),
-            amount=amount,
+            amount=amount * times(),
         )
 
     return build
@@ -189,6 +201,7 @@ def copy(problem: Problem) -> Builder:
             return Contender(call=lambda: np.copyto(target, source))
         on_device = jnp.asarray(source)
         moved = jax.jit(lambda x: x + np.uint32(1)).lower(on_device).compile()
-        return Contender(call=lambda: jax.block_until_ready(moved(on_device)))
+        call = in_a_row(lambda: moved(on_device), jax.block_until_ready)
+        return Contender(call=call, amount=times())
 
     return build

@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks import environment, memory
 from benchmarks.case import Builder, Contender, Result, Unavailable
+from benchmarks.in_a_row import in_a_row, times
 from benchmarks.problems import Problem
 from benchmarks.works import Work
 
@@ -74,9 +75,11 @@ class _ValueAndGradient:
         x, y = _tensors(self.problem)
         loss = self.module(x, y)
         (gradient,) = torch.autograd.grad(loss, x)
-        if x.is_cuda:
-            torch.cuda.synchronize()
         return loss, gradient
+
+    def wait(self, _: Any) -> None:
+        if _tensors(self.problem)[0].is_cuda:
+            _torch().cuda.synchronize()
 
     def result(self) -> Result:
         loss, gradient = self.run()
@@ -85,7 +88,8 @@ class _ValueAndGradient:
         return float(loss.detach()), array[:, 0] if binary else np.moveaxis(array, 1, -1)
 
     def contender(self, *notes: str) -> Contender:
-        return Contender(call=self.run, result=self.result, notes=notes)
+        call = in_a_row(self.run, self.wait)
+        return Contender(call=call, result=self.result, notes=notes, amount=times())
 
 
 def _note(torch: Any) -> str:

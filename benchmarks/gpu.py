@@ -1,0 +1,50 @@
+"""The rows of one GPU: images so large that neither its cache nor its launches are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+
+from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.half import half_case
+from benchmarks.pixels import pixel_case
+from benchmarks.problems import Problem
+from benchmarks.works import SIGMOID_DICE, SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+
+__all__ = ["GPU"]
+
+# A quarter of a gigabyte of logits and more: several times the cache of the largest cards.
+_SOFTMAX = {2: (128, 512, 512), 3: (64, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
+_SIGMOID = (512, 512, 512)
+
+
+def _on_a_gpu(case: Case) -> Case:
+    def gated(builder: Builder) -> Builder:
+        def build() -> Contender:
+            if jax.default_backend() != "gpu":
+                raise Unavailable(f"JAX runs on {jax.default_backend()}, not on a GPU")
+            return builder()
+
+        return build
+
+    builders = {name: gated(builder) for name, builder in case.builders.items()}
+    return dataclasses.replace(case, builders=builders)
+
+
+def _cases(_: Settings) -> Sequence[Case]:
+    cases = [
+        pixel_case(f"gpu-{work.name}-c{classes}", work, Problem(pixels, classes))
+        for classes, pixels in _SOFTMAX.items()
+        for work in (SOFTMAX_DICE, SOFTMAX_DICE_CE)
+    ]
+    sigmoid = Problem(_SIGMOID, None)
+    cases += [
+        pixel_case(f"gpu-{work.name}", work, sigmoid) for work in (SIGMOID_DICE, SIGMOID_DICE_BCE)
+    ]
+    cases.append(half_case("gpu-half-dice-ce-c4", SOFTMAX_DICE_CE, Problem(_SOFTMAX[4], 4)))
+    return [_on_a_gpu(case) for case in cases]
+
+
+GPU = Family("gpu", "One GPU, float32 logits unless it says otherwise", _cases)
