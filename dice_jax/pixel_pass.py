@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching, mlir
 from dice_jax.blocks import in_blocks, worth_blocks
 from dice_jax.shards import part_by_part
 from dice_jax.tiles import in_tiles, worth_tiling
-from dice_jax.work import Argument, Result, Work, whole, zeros_beside
+from dice_jax.work import Argument, Result, Work, in_manual_mesh, whole, zeros_beside
 
 __all__ = ["sums_of_pixels"]
 
@@ -80,13 +80,9 @@ def _inside(value: jax.Array, valid: jax.Array) -> jax.Array:
     return jnp.where(valid, value, jnp.zeros_like(value))
 
 
-def _manual() -> bool:
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
-
-
 def _aval(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> Any:
     """Make the type of a sum: inside `shard_map` as varying over the mesh as what is summed."""
-    if _manual():
+    if in_manual_mesh():
         return jax.typeof(like).update(shape=shape, dtype=dtype, weak_type=False)
     return ShapedArray(shape, dtype)
 
@@ -97,7 +93,7 @@ def _equally_varying(arrays: Arrays) -> Arrays:
     What is added is 0 and compiles to nothing; taking it from the arrays needs no name that changes
     with JAX's versions.
     """
-    if not _manual():
+    if not in_manual_mesh():
         return arrays
     kinds = {jax.typeof(x).update(shape=(), dtype=jnp.bool_, weak_type=False) for x in arrays}
     if len(kinds) == 1:
@@ -150,11 +146,11 @@ def _on_one_device(context: Any) -> bool:
 def _early_program(work: Work, platform: str, arguments: Sequence[Any]) -> Any | None:
     """Trace the program now, where that cannot wait; ``None``: when it is lowered."""
     way = _way(work, platform)
-    if way is in_tiles and not _manual() and _several_cpu_devices():
+    if way is in_tiles and not in_manual_mesh() and _several_cpu_devices():
         # JAX looks into a primitive's programs to see that they need the devices' names.
         types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
         return jax.make_jaxpr(lambda *x: part_by_part(way, work)(x))(*types)
-    if _manual():
+    if in_manual_mesh():
         # The mesh that `shard_map` has taken over is known only here.
         return jax.make_jaxpr(lambda *x: way(work, None, x))(*map(jax.typeof, arguments))
     return None

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dice_jax.work import Result, Work, block_total, summed, whole, zeros_beside
+from dice_jax.pixels_last import evaluate_pixels_last
+from dice_jax.work import Result, Work, summed, total, whole, zeros_beside
 
 __all__ = ["in_tiles", "worth_tiling"]
 
@@ -30,6 +31,7 @@ class _Plan(NamedTuple):
     rows: int
     lanes: int
     rest: int  # pixels of a region beyond the last whole tile
+    pixels_last: bool  # how a tile lies in the cache: [*trailing, *pixels]; or as the image does
 
     @property
     def tile(self) -> int:
@@ -40,12 +42,12 @@ class _Plan(NamedTuple):
         return self.tiles * self.tile + self.rest
 
 
-# Measured on XLA:CPU. Reductions of 4,096 elements and more go to another runtime and take twice as
-# long at few classes; at many classes a tile's fixed costs weigh more than that.
-_TILE_ELEMENTS = 2048
-_TILE_ELEMENTS_OF_MANY_CLASSES = 32768
-_MANY_CLASSES = 16
-_LANE_ELEMENTS = 128
+# Measured on XLA:CPU. A tile of few classes lies in the cache with its pixels last, which fill the
+# vector registers; reductions of 4,096 elements and more go to another runtime, which takes twice
+# as long. Many classes fill the registers themselves: there a tile's fixed costs weigh more.
+_MANY_CLASSES = 48
+_TILE_ELEMENTS, _LANES = 2048, 128
+_TILE_ELEMENTS_OF_MANY_CLASSES, _LANE_ELEMENTS_OF_MANY_CLASSES = 32768, 128
 # Below this many pixels a loop costs more than it saves; beyond the most, int32 cannot count them.
 _FEWEST_PIXELS, _MOST_PIXELS = 4096, 2**31 - 1
 _FEWEST_PIXELS_PER_REGION = 256
@@ -77,16 +79,19 @@ def worth_tiling(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
 def _plan(shape: tuple[int, ...], axes: tuple[int, ...], classes: int) -> _Plan:
     kept = len(shape) - len(axes)
     pixels = math.prod(shape[kept:])
-    elements = _TILE_ELEMENTS if classes < _MANY_CLASSES else _TILE_ELEMENTS_OF_MANY_CLASSES
-    most = max(64, elements // classes)
+    if few := classes < _MANY_CLASSES:
+        elements, lanes = _TILE_ELEMENTS, _LANES
+    else:
+        elements, lanes = _TILE_ELEMENTS_OF_MANY_CLASSES, _LANE_ELEMENTS_OF_MANY_CLASSES // classes
+    most = max(32, elements // classes)
     tile = _largest_divisor(pixels, most)
     if tile < most // 16:
         # Nothing near the best size divides the pixels: cut off the rest.
         tile = min(most, pixels)
-    lanes = _largest_divisor(tile, max(1, _LANE_ELEMENTS // classes, tile // _MOST_ROWS))
+    lanes = _largest_divisor(tile, max(1, lanes, tile // _MOST_ROWS))
     tiles = pixels // tile
     rest = pixels - tiles * tile
-    return _Plan(math.prod(shape[:kept]), tiles, tile // lanes, lanes, rest)
+    return _Plan(math.prod(shape[:kept]), tiles, tile // lanes, lanes, rest, few)
 
 
 def _largest_divisor(n: int, most: int) -> int:
@@ -150,24 +155,46 @@ class _Tiles:
             x = jnp.broadcast_to(x, self._shape[: self._kept] + trailing)
         return x.reshape(-1, *trailing)
 
-    def _blocks(self, region: Any, start: Any, block: tuple[int, ...]) -> list[Any]:
-        """Cut a block of pixels out of every argument: valid, and the others."""
+    def _results(
+        self, work: Work, region: Any, start: Any, block: tuple[int, ...]
+    ) -> list[tuple[jax.Array, Result]]:
+        """Compute a block of every result, in the tile's order; or [*trailing], summed already."""
         size = math.prod(block)
 
         def pixels(x: jax.Array) -> jax.Array:
             at = start
             if x.shape[0] > self._plan.pixels:
                 at = region * jnp.int32(self._plan.pixels) + start
-            part = jax.lax.dynamic_slice_in_dim(x, at, size)
-            return part.reshape(block + x.shape[1:])
+            return jax.lax.dynamic_slice_in_dim(x, at, size)
 
-        blocks = [None if self._valid is None else pixels(self._valid)]
+        blocks = [None if self._valid is None else pixels(self._valid).reshape(block)]
         for x, argument, dtype in zip(self._arrays, self._arguments, self._dtypes, strict=True):
             if argument.pixel:
-                blocks.append(_from_bits(pixels(x), dtype))
+                part = pixels(x)
+                if self._moved(part):
+                    # The barriers here and in `map`: else the compiler fuses the moving of axes
+                    # into every operation, which then goes along the classes.
+                    part = jax.lax.optimization_barrier(jnp.moveaxis(part, 0, -1))
+                    part = part.reshape(part.shape[:-1] + block)
+                else:
+                    part = part.reshape(block + part.shape[1:])
+                blocks.append(_from_bits(part, dtype))
             else:
                 blocks.append(x[region] if x.shape[0] > 1 else x[0])
-        return blocks
+        trailing = [0, *(argument.trailing for argument in self._arguments)]
+        if self._plan.pixels_last and any((*trailing, *(r.trailing for r in work.results))):
+            values = evaluate_pixels_last(work.function, blocks, trailing, block)
+        else:
+            values = work.function(*blocks)
+        return list(zip(values, work.results, strict=True))
+
+    def _moved(self, part: jax.Array) -> bool:
+        return self._plan.pixels_last and part.ndim > 1
+
+    @property
+    def _last(self) -> int:
+        """The axis of a tile's lanes, and of its pixels when they are one axis."""
+        return -1 if self._plan.pixels_last else 0
 
     @property
     def _block(self) -> tuple[int, ...]:
@@ -181,8 +208,7 @@ class _Tiles:
         plan = self._plan
 
         def tile_sums(region: Any, index: Any) -> Arrays:
-            blocks = self._blocks(region, index * jnp.int32(plan.tile), self._block)
-            values = zip(work.function(*blocks), work.results, strict=True)
+            values = self._results(work, region, index * jnp.int32(plan.tile), self._block)
             return tuple(self._lanes(value, result) for value, result in values)
 
         zero = tuple(
@@ -204,11 +230,12 @@ class _Tiles:
 
         def of_region(region: jax.Array) -> Arrays:
             height = next(h for h in itertools.count() if _BRANCHES**h >= plan.tiles)
-            sums = tuple(map(_sum_first_axis, branch(region, jnp.int32(0), height)))
+            lanes = branch(region, jnp.int32(0), height)
+            sums = tuple(_sum_pairwise(jnp.moveaxis(x, self._last, 0)) for x in lanes)
             if plan.rest:
                 start = jnp.int32(plan.tiles * plan.tile)
-                values = work.function(*self._blocks(region, start, (plan.rest,)))
-                rest = map(block_total, values, work.results)
+                values = self._results(work, region, start, (plan.rest,))
+                rest = (total(v, (self._last,) if v.ndim > r.trailing else ()) for v, r in values)
                 sums = tuple(map(jnp.add, sums, rest))
             return sums
 
@@ -220,13 +247,14 @@ class _Tiles:
         )
 
     def _lanes(self, value: jax.Array, result: Result) -> jax.Array:
-        """Sum the rows of a tile, and keep its lanes: [lanes, *trailing]."""
+        """Sum the rows of a tile, and keep its lanes: an axis in the tile's order."""
         if value.ndim == result.trailing:  # summed already
-            return value[None]
+            return jnp.expand_dims(value, self._last)
         if self._plan.rows == 1:
             return value
-        lanes = jnp.sum(value, 0)
-        return lanes if self._plan.lanes > 1 else lanes[None]
+        if self._plan.lanes == 1:
+            return jnp.sum(value, self._last, keepdims=True)
+        return jnp.sum(value, -2 if self._plan.pixels_last else 0)
 
     def map(self, work: Work) -> Arrays:
         """Write the results tile by tile, each in its place."""
@@ -235,15 +263,19 @@ class _Tiles:
         plan, ndim = self._plan, len(self._shape)
 
         def write(region: Any, start: Any, block: tuple[int, ...], written: Arrays) -> Arrays:
-            values = work.function(*self._blocks(region, start, block))
             at = region * jnp.int32(plan.pixels) + start
 
             def put(into: jax.Array, value: jax.Array, result: Result) -> jax.Array:
-                bits = _as_bits(value.astype(result.aval.dtype))
-                bits = bits.reshape(-1, *into.shape[1:])
+                bits, trailing = _as_bits(value.astype(result.aval.dtype)), into.shape[1:]
+                if self._moved(into):
+                    bits = jax.lax.optimization_barrier(bits.reshape(*trailing, -1))
+                    bits = jnp.moveaxis(bits, -1, 0)
+                else:
+                    bits = bits.reshape(-1, *trailing)
                 return jax.lax.dynamic_update_slice_in_dim(into, bits, at, 0)
 
-            return tuple(map(put, written, values, work.results))
+            values = self._results(work, region, start, block)
+            return tuple(put(into, *value) for into, value in zip(written, values, strict=True))
 
         def tile(index: jax.Array, written: Arrays) -> Arrays:
             region, start = index // plan.tiles, index % plan.tiles * plan.tile
@@ -270,7 +302,7 @@ class _Tiles:
         return tuple(map(whole_image, written, work.results))
 
 
-def _sum_first_axis(lanes: jax.Array) -> jax.Array:
+def _sum_pairwise(lanes: jax.Array) -> jax.Array:
     """Add up the first axis pairwise, which rounds log2(n) times instead of n times."""
     while (n := lanes.shape[0]) > 1:
         paired = lanes[: n // 2] + lanes[n // 2 : 2 * (n // 2)]

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Argument", "Result", "Work", "block_total", "summed", "total", "whole", "zeros_beside"]
+__all__ = [
+    "Argument",
+    "Result",
+    "Work",
+    "block_total",
+    "in_manual_mesh",
+    "summed",
+    "total",
+    "whole",
+    "zeros_beside",
+]
 
 Arrays = tuple[jax.Array, ...]
 
@@ -117,6 +127,15 @@ def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return jnp.sum(rows, axes)
 
 
+def in_manual_mesh() -> bool:
+    """Tell whether this is traced inside `shard_map`.
+
+    Returns:
+        Whether some axes of the mesh are the function's own business.
+    """
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Make zeros that vary over the mesh as another array does.
 
@@ -132,6 +151,8 @@ def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Arr
     Returns:
         The zeros.
     """
+    if not in_manual_mesh():
+        return jnp.zeros(shape, dtype)
     first = jax.lax.stop_gradient(like[(0,) * like.ndim])
     never = jnp.zeros((), jnp.bool_)
     zero = jnp.where(never, first != first, never)
