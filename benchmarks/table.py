@@ -40,7 +40,7 @@ def _figures(entry: Mapping[str, Any]) -> str:
     words = [_figure(name, value) for name, value in entry["figures"].items()]
     if entry["amount"] != 1 and entry["median"] is not None:
         each = entry["median"] / entry["amount"]
-        words.insert(0, f"{_time(each) if each >= 1e-3 else f'{each * 1e9:.2f} ns'} each")
+        words.insert(0, f"{_time(each) if each >= 1e-6 else f'{each * 1e9:.2f} ns'} each")
     return ", ".join(words)
 
 

@@ -127,7 +127,16 @@ def _way(work: Work, platform: str) -> Callable[..., Arrays]:
         return in_tiles
     if platform == "tpu" and worth_blocks(work.shape):
         return in_blocks
-    return whole
+    return _afresh if platform == "other" else whole
+
+
+def _afresh(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
+    """In one expression that shares nothing with another pass over the same pixels.
+
+    A GPU's compiler would see that a pass and its derivative say the same, and keep an image of
+    everything that the one found at a pixel for the other.
+    """
+    return whole(work, valid, jax.lax.optimization_barrier(tuple(arguments)))
 
 
 def _several_cpu_devices() -> bool:
@@ -172,10 +181,6 @@ def _lowering(platform: str) -> Callable[..., Any]:
             # The context of the one who asked, which need not be that of the lowering.
             @jax.enable_x64(x64)
             def run(*x: jax.Array) -> Arrays:
-                if platform == "other":
-                    # A GPU. What a pass finds at a pixel must not be kept for its derivative only
-                    # because both say the same: the compiler would, an image for every expression.
-                    x = jax.lax.optimization_barrier(x)
                 return way(work, None, x)
 
         lowered = mlir.lower_fun(run, multiple_results=True)

@@ -67,6 +67,7 @@ def evaluate_pixels_last(
     function: Callable[..., Sequence[jax.Array]],
     blocks: Sequence[jax.Array | None],
     trailing: Sequence[int],
+    results_trailing: Sequence[int],
     block: tuple[int, ...],
 ) -> list[jax.Array]:
     """Evaluate a function of blocks [*block, *trailing] on blocks [*trailing, *block].
@@ -76,16 +77,16 @@ def evaluate_pixels_last(
         blocks: [*trailing, *block] each, or [*trailing] where it has no pixels; ``None`` is handed
             on as it is.
         trailing: how many axes each block has that are no pixel axes.
+        results_trailing: and each result.
         block: the pixel axes' sizes.
 
     Returns:
-        What the function returns, of which [*block, *rest] comes as [*rest, *block].
+        What the function returns, of which [*block, *trailing] comes as [*trailing, *block].
     """
     given, types = [], []
     for x, n in zip(blocks, trailing, strict=True):
         if x is not None:
-            own = tuple(range(x.ndim))
-            given.append(_Laid(x, own if x.ndim == n else _pixels_last(x.ndim, len(block))))
+            given.append(_Laid(x, _pixels_last(x.ndim, x.ndim - n)))
             types.append(jax.typeof(x).update(shape=given[-1].shape))
 
     def of_arrays(*arrays: jax.Array) -> list[jax.Array]:
@@ -94,19 +95,14 @@ def evaluate_pixels_last(
 
     closed = jax.make_jaxpr(of_arrays)(*types)
     results = _Evaluation(block).run(closed.jaxpr, closed.consts, given)
-    orders = [_pixels_last(len(x.order), len(block)) if _has(x, block) else None for x in results]
     return [
-        x.laid(order or tuple(range(len(x.order))))
-        for x, order in zip(results, orders, strict=True)
+        x.laid(_pixels_last(len(x.order), len(x.order) - n))
+        for x, n in zip(results, results_trailing, strict=True)
     ]
 
 
 def _pixels_last(ndim: int, pixel_axes: int) -> tuple[int, ...]:
     return (*range(pixel_axes, ndim), *range(pixel_axes))
-
-
-def _has(x: _Laid, block: tuple[int, ...]) -> bool:
-    return x.shape[: len(block)] == block
 
 
 class _Evaluation:

@@ -182,8 +182,9 @@ class _Tiles:
             else:
                 blocks.append(x[region] if x.shape[0] > 1 else x[0])
         trailing = [0, *(argument.trailing for argument in self._arguments)]
-        if self._plan.pixels_last and any((*trailing, *(r.trailing for r in work.results))):
-            values = evaluate_pixels_last(work.function, blocks, trailing, block)
+        out = [result.trailing for result in work.results]
+        if self._plan.pixels_last and any((*trailing, *out)):
+            values = evaluate_pixels_last(work.function, blocks, trailing, out, block)
         else:
             values = work.function(*blocks)
         return list(zip(values, work.results, strict=True))

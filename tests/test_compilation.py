@@ -122,3 +122,14 @@ def test_the_path_is_chosen_when_lowered_not_by_the_default_backend():
     assert "while" in traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "while" not in traced.lower(lowering_platforms=("tpu",)).as_text()
     assert "while" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_a_gpu_s_derivative_computes_again_what_the_pass_found():
+    """XLA would see that both say the same, and keep the softmax of the whole image."""
+    x = jax.ShapeDtypeStruct((*SIXTEEN, 4), jnp.float32)
+    y = jax.ShapeDtypeStruct(SIXTEEN, jnp.int32)
+    traced = jax.jit(jax.value_and_grad(dice_and_cross_entropy)).trace(x, y)
+    behind_a_barrier = re.compile(r"optimization_barrier [^\n]*tensor<16x256x256x4xf32>")
+    for platform, passes in (("cuda", 2), ("tpu", 0)):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert len(behind_a_barrier.findall(text)) == passes, platform
