@@ -123,7 +123,8 @@ class _Evaluation:
 
         def read(atom: Any) -> _Laid:
             if isinstance(atom, Literal):
-                return _Laid(np.asarray(atom.val, atom.aval.dtype), ())
+                kind: Any = atom.aval
+                return _Laid(np.asarray(atom.val, kind.dtype), ())
             return known[atom]
 
         known.update(zip(jaxpr.invars, given, strict=True))
