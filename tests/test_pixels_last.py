@@ -31,6 +31,8 @@ def everything(valid, x, labels, mix, weights):
         "a program called": jax.nn.relu(x).sum(-1, keepdims=True) * jax.checkpoint(jnp.sin)(p),
         "a running sum": jnp.cumsum(x, -1),
         "further axes": x[lift] * mix,
+        "one of them summed": jnp.sum(x[lift] * mix, -2),
+        "the largest along the other": jnp.max(x[lift] * mix, -1, keepdims=True),
         "axes swapped": jnp.swapaxes(x[lift] * mix, -1, -2),
         "a slice": x[..., 1:],
         "axes of size 1": jnp.squeeze(jnp.reshape(x, (*labels.shape, 1, -1, 1)), -1),
