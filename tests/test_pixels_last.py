@@ -23,6 +23,7 @@ def everything(valid, x, labels, mix, weights):
     def loss(x):
         return jnp.sum(jnp.square(jax.nn.log_softmax(x)) * one_hot)
 
+    ring = jnp.moveaxis(x[lift] * mix, 0, -1)
     slope, curvature = jax.jvp(jax.grad(loss), (x,), (p,))
     return {
         "a product with a matrix": p @ mix,
@@ -31,6 +32,8 @@ def everything(valid, x, labels, mix, weights):
         "a program called": jax.nn.relu(x).sum(-1, keepdims=True) * jax.checkpoint(jnp.sin)(p),
         "a running sum": jnp.cumsum(x, -1),
         "further axes": x[lift] * mix,
+        "an axis made": jax.lax.broadcast_in_dim(x, (*x.shape, 2), tuple(range(x.ndim))),
+        "axes in a ring": jnp.moveaxis(ring * jnp.arange(ring.shape[-1], dtype=x.dtype), -1, 0),
         "one of them summed": jnp.sum(x[lift] * mix, -2),
         "the largest along the other": jnp.max(x[lift] * mix, -1, keepdims=True),
         "axes swapped": jnp.swapaxes(x[lift] * mix, -1, -2),
