@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dice_jax.pixels_last import evaluate_pixels_last
 from dice_jax.work import Result, Work, summed, total, whole, zeros_beside
 
 __all__ = ["in_tiles", "worth_tiling"]
@@ -184,6 +183,9 @@ class _Tiles:
         trailing = [0, *(argument.trailing for argument in self._arguments)]
         out = [result.trailing for result in work.results]
         if self._plan.pixels_last and any((*trailing, *out)):
+            # jax.extend, which it stands on, takes longer to import than the rest of the library.
+            from dice_jax.pixels_last import evaluate_pixels_last
+
             values = evaluate_pixels_last(work.function, blocks, trailing, out, block)
         else:
             values = work.function(*blocks)
