@@ -1,6 +1,6 @@
 """Would a kernel by hand be worth it on a GPU? Dice + CE in Pallas, and the loss's share of a step.
 
-Run: python benchmarks/gpu_kernel.py [--small]     (anywhere but on a GPU the kernel is interpreted)
+Run: python -m benchmarks.gpu_kernel [--small]     (anywhere but on a GPU the kernel is interpreted)
 
 The library has no such kernel: Pallas's Triton backend is deprecated since JAX 0.12, and the second
 table says what a training step would gain.
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +18,13 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import pallas as pl
 
-from benchmarks.jax_contenders import figures
+from benchmarks import jax_contenders as jaxes
+from benchmarks import table
+from benchmarks.__main__ import run
+from benchmarks.case import Case, Contender, Family, Settings
+from benchmarks.in_a_row import in_a_row, times
 from benchmarks.problems import Problem
+from benchmarks.timing import Budget
 from benchmarks.works import SOFTMAX_DICE_CE
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -74,83 +77,46 @@ def kernel_loss(logits: jax.Array, labels: jax.Array, *, interpret: bool) -> jax
     @jax.custom_vjp
     def sums(x: jax.Array) -> tuple[jax.Array, ...]:
         partial = jax.ShapeDtypeStruct((blocks, classes), jnp.float32)
-        run = call(
+        sum_up = call(
             forwards,
             in_specs=[x_block, y_block],
             out_specs=[sums_block] * 4,
             out_shape=[partial] * 4,
         )
-        overlap, size, count, log = (jnp.sum(term, 0) for term in run(x, y))
+        overlap, size, count, log = (jnp.sum(term, 0) for term in sum_up(x, y))
         return overlap, size, count, jnp.sum(log)
 
     def pull(x: jax.Array, cotangents: tuple[jax.Array, ...]) -> tuple[jax.Array]:
         of_overlap, of_size, _, of_log = cotangents
-        run = call(
+        spread = call(
             backwards,
             in_specs=[x_block, y_block, class_block, class_block, class_block],
             out_specs=x_block,
             out_shape=jax.ShapeDtypeStruct((pixels, classes), jnp.float32),
         )
-        return (run(x, y, of_overlap, of_size, jnp.full(classes, of_log)),)
+        return (spread(x, y, of_overlap, of_size, jnp.full(classes, of_log)),)
 
     sums.defvjp(lambda x: (sums(x), x), pull)
     overlap, size, count, log = sums(logits.reshape(-1, classes))
     return jnp.mean(1 - (2 * overlap + 1) / (size + count + 1)) + log / pixels
 
 
-def milliseconds(call: Callable[[], Any], *, times: int) -> float:
-    """Time a call, started several times in a row before it is waited for.
+def _kernel_case(classes: int, pixels: tuple[int, ...]) -> Case:
+    """Put the kernel beside the library and the copy of the least bytes."""
+    problem = Problem(pixels, classes)
 
-    Args:
-        call: starts the work.
-        times: how often.
-
-    Returns:
-        The median of five, per call.
-    """
-    jax.block_until_ready(call())
-    found = []
-    for _ in range(5):
-        began = time.perf_counter()
-        last = None
-        for _ in range(times):
-            last = call()
-        jax.block_until_ready(last)
-        found.append((time.perf_counter() - began) / times)
-    return statistics.median(found) * 1e3
-
-
-def compare_kernels(*, small: bool) -> None:
-    """Print how near the copy's bandwidth the library and the kernel come.
-
-    Args:
-        small: for a look at whether it runs.
-    """
-    interpret = jax.default_backend() != "gpu"
-    sizes = {2: (128, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
-    times = 2 if small else 30
-    for classes, pixels in sizes.items():
-        problem = Problem((1, 64, 64) if small else pixels, classes)
+    def kernel() -> Contender:
+        loss = functools.partial(kernel_loss, interpret=jax.default_backend() != "gpu")
         x, y = map(jnp.asarray, problem.arrays())
-        source = jnp.ones(problem.least_bytes() // 8, jnp.uint32)
-        copy = jax.jit(lambda source: source + jnp.uint32(1))
-        floor = milliseconds(lambda copy=copy, source=source: copy(source), times=times)
-        print(f"C={classes}: a copy of the least bytes {floor:.3f} ms")
-        contenders: dict[str, Loss] = {
-            "dice_jax": SOFTMAX_DICE_CE.dice_jax,
-            "kernel": functools.partial(kernel_loss, interpret=interpret),
-        }
-        values = {}
-        for name, loss in contenders.items():
-            run = jax.jit(jax.value_and_grad(loss)).lower(x, y).compile()
-            values[name], gradient = run(x, y)
-            took = milliseconds(lambda run=run, x=x, y=y: run(x, y), times=times)
-            temporaries = figures(run).get("temporary_bytes", 0.0)
-            print(
-                f"  {name:9} {took:8.3f} ms, {floor / took:.0%} of the copy's bandwidth, "
-                f"temporaries {temporaries / 1e6:.1f} MB, "
-                f"loss {values[name]:.6f}, gradient {jnp.abs(gradient).sum():.6f}"
-            )
+        return jaxes.compiled_contender(jax.value_and_grad(loss), (x, y))
+
+    builders = {
+        "dice_jax": jaxes.dice_jax(SOFTMAX_DICE_CE, problem),
+        "kernel": kernel,
+        "copy of the least bytes": jaxes.copy(problem),
+    }
+    words = f"{SOFTMAX_DICE_CE.title}, {problem.words}"
+    return Case(name=f"kernel-c{classes}", work=words, builders=builders)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -200,53 +166,60 @@ def _parameters(classes: int, channels: tuple[int, ...]) -> Any:
     return {"down": down, "up": up, "head": kernel(width, classes, 1)}
 
 
-def compare_steps(*, small: bool) -> None:
-    """Print what an optimiser step takes without a loss to speak of, with ours, with Optax's.
-
-    Args:
-        small: for a look at whether it runs.
-    """
+def _step_case(classes: int, *, small: bool) -> Case:
+    """Put an optimiser step without a loss to speak of beside ours and Optax's."""
     images, side = (1, 32) if small else (8, 512)
     channels = (4, 8) if small else (32, 64, 128, 256)
+    adam = optax.adam(1e-3)
+
+    def contender(loss: Loss) -> Contender:
+        x = jax.random.normal(jax.random.key(1), (images, side, side, 1))
+        y = jax.random.randint(jax.random.key(2), x.shape[:-1], 0, classes)
+
+        def step(parameters: Any, moments: Any) -> Any:
+            def of(parameters: Any) -> jax.Array:
+                return loss(_network(parameters, x), y)
+
+            value, gradient = jax.value_and_grad(of)(parameters)
+            updates, moments = adam.update(gradient, moments)
+            return optax.apply_updates(parameters, updates), moments, value
+
+        start = _parameters(classes, channels)
+        state = [start, adam.init(start)]
+        compiled = jax.jit(step).lower(*state).compile()
+
+        def once() -> Any:
+            *state[:], value = compiled(*state)
+            return value
+
+        call = in_a_row(once, jax.block_until_ready)
+        return Contender(call=call, figures=jaxes.figures(compiled), amount=times())
+
     losses: dict[str, Loss] = {
         "no loss": lambda x, _: jnp.mean(x),
         "dice_jax": SOFTMAX_DICE_CE.dice_jax,
         "optax": SOFTMAX_DICE_CE.optax,
     }
-    adam = optax.adam(1e-3)
-    x = jax.random.normal(jax.random.key(1), (images, side, side, 1))
-    for classes in (4, 32):
-        y = jax.random.randint(jax.random.key(2), x.shape[:-1], 0, classes)
-        for name, loss in losses.items():
-
-            def step(parameters: Any, moments: Any, x: Any, y: Any, loss: Loss = loss) -> Any:
-                def of(parameters: Any) -> jax.Array:
-                    return loss(_network(parameters, x), y)
-
-                value, gradient = jax.value_and_grad(of)(parameters)
-                updates, moments = adam.update(gradient, moments)
-                return optax.apply_updates(parameters, updates), moments, value
-
-            start = _parameters(classes, channels)
-            state = [start, adam.init(start)]
-            run = jax.jit(step).lower(*state, x, y).compile()
-
-            def call(run: Any = run, state: list[Any] = state, x: Any = x, y: Any = y) -> Any:
-                *state[:], value = run(*state, x, y)
-                return value
-
-            took = milliseconds(call, times=1 if small else 10)
-            print(f"a step, {images}×{side}², C={classes}, {name:9} {took:6.2f} ms", flush=True)
+    builders = {name: functools.partial(contender, loss) for name, loss in losses.items()}
+    return Case(
+        name=f"step-c{classes}",
+        work=f"a U-Net's step, {images}×{side}², C={classes}",
+        builders=builders,
+    )
 
 
 def main() -> None:
-    """Run both comparisons."""
+    """Measure both, as `python -m benchmarks` does, and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--small", action="store_true", help="only to see that it runs")
     small = parser.parse_args().small
-    print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}")
-    compare_kernels(small=small)
-    compare_steps(small=small)
+    sizes = {2: (128, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
+    cases = [_kernel_case(c, (1, 64, 64) if small else pixels) for c, pixels in sizes.items()]
+    cases += [_step_case(c, small=small) for c in (4, 32)]
+    family = Family("kernel", "A kernel by hand", lambda _: cases)
+    settings = Settings(budget=Budget(least=3, most=15, seconds=1.5))
+    command = "python -m benchmarks.gpu_kernel" + " --small" * small
+    table.show(run([(family, case) for case in cases], settings, command=command))
 
 
 if __name__ == "__main__":
