@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dice_jax.analysis.claims import ClaimResult, verify_claims
-from dice_jax.optional import optional
+from dice_jax._core.optional import optional
+from dice_jax.theory.verify import ClaimResult, verify_claims
 
 # A table narrower than this cannot be read; piped output has no width of its own.
 _PIPED_WIDTH = 120

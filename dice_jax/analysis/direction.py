@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax import checks
-from dice_jax.region_sums import sigmoid_region_sums
+from dice_jax._core import checks
+from dice_jax.sums.region import sigmoid_region_sums
 
 __all__ = [
     "GradientComparison",

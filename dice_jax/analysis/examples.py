@@ -12,9 +12,9 @@ import numpy as np
 
 from dice_jax.analysis.gradient import pixel_gradient
 from dice_jax.analysis.images import as_mask, as_probabilities
-from dice_jax.losses import dice_loss
-from dice_jax.overlap import dice_index
-from dice_jax.region_sums import region_sums
+from dice_jax.losses.indices import dice_index
+from dice_jax.losses.overlap import dice_loss
+from dice_jax.sums.region import region_sums
 
 __all__ = ["WorkedExample", "article_examples", "untrained_prediction", "worked_example"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dice_jax._core.optional import optional
 from dice_jax.analysis import plots
 from dice_jax.analysis.examples import (
     WorkedExample,
@@ -18,7 +19,6 @@ from dice_jax.analysis.examples import (
     worked_example,
 )
 from dice_jax.analysis.images import read_mask, read_prediction
-from dice_jax.optional import optional
 
 __all__ = ["draw", "explain"]
 

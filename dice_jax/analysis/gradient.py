@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax import checks
-from dice_jax.overlap import check_smooth, dice_index
-from dice_jax.region_sums import RegionSums, region_sums
-from dice_jax.safe_math import ratio
+from dice_jax._core import checks
+from dice_jax._core.safe_math import ratio
+from dice_jax.losses.indices import check_smooth, dice_index
+from dice_jax.sums.region import RegionSums, region_sums
 
 __all__ = ["dice_pixel_gradient", "pixel_gradient"]
 

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax import checks
-from dice_jax.analysis.balance import gradient_balance
+from dice_jax._core import checks
 from dice_jax.analysis.direction import compare_gradients
-from dice_jax.losses import binary_cross_entropy_loss, cross_entropy_loss
-from dice_jax.region_sums import sigmoid_region_sums, softmax_region_sums
+from dice_jax.losses.overlap import binary_cross_entropy_loss, cross_entropy_loss
+from dice_jax.sums.balance import gradient_balance
+from dice_jax.sums.region import sigmoid_region_sums, softmax_region_sums
 
 __all__ = ["Alarm", "GradientReport", "LossReport", "gradient_monitor", "monitor_metrics"]
 

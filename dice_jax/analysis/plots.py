@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dice_jax._core.optional import optional
 from dice_jax.analysis.examples import WorkedExample
 from dice_jax.analysis.landscapes import Landscape, SizeCurve, SmoothingCurve
-from dice_jax.optional import optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dice_jax import checks
+from dice_jax._core import checks
+from dice_jax._core.optional import optional
 from dice_jax.metrics.scores import Scores
-from dice_jax.optional import optional
 
 __all__ = ["InstanceCounts", "instance_counts", "instance_f1"]
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax import checks
+from dice_jax._core import checks
+from dice_jax._core.safe_math import ratio
+from dice_jax.losses.indices import takes_sums
 from dice_jax.metrics.scores import Scores, of_regions
-from dice_jax.overlap import takes_sums
-from dice_jax.region_sums import RegionSums
-from dice_jax.safe_math import ratio
+from dice_jax.sums.region import RegionSums
 
 __all__ = ["f_beta", "precision", "recall", "specificity", "volume_bias"]
 

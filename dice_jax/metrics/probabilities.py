@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dice_jax import checks
+from dice_jax._core import checks
+from dice_jax._core.ranks import over_regions, rank, up_to
+from dice_jax._core.safe_math import ratio
 from dice_jax.metrics.scores import Scores
-from dice_jax.pixels import (
+from dice_jax.sums.operands import (
     binary_operands,
     class_indicators,
     hard_targets,
@@ -20,8 +22,6 @@ from dice_jax.pixels import (
     soft_targets,
     weighted_sums,
 )
-from dice_jax.ranks import over_regions, rank, up_to
-from dice_jax.safe_math import ratio
 
 __all__ = [
     "Calibration",

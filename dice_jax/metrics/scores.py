@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dice_jax import checks
-from dice_jax.region_sums import RegionSums
+from dice_jax._core import checks
+from dice_jax.sums.region import RegionSums
 
 __all__ = ["Average", "Scores", "of_regions"]
 

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax import checks
-from dice_jax.distance import distance_transform
+from dice_jax._core import checks
+from dice_jax._core.ranks import over_regions
+from dice_jax._core.safe_math import ratio
+from dice_jax.images.distance import distance_transform
 from dice_jax.metrics.scores import Scores
-from dice_jax.pixels import inside
-from dice_jax.ranks import over_regions
-from dice_jax.safe_math import ratio
+from dice_jax.sums.operands import inside
 
 __all__ = ["average_surface_distance", "hausdorff_distance", "surface_dice"]
 

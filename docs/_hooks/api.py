@@ -36,36 +36,45 @@ class Page:
 PAGES = {
     "sums": Page(
         "Sums",
-        ("region_sums",),
+        ("sums.region",),
         "The one pass over the pixels. Every index and every loss of this page's neighbours is a "
         "function of what these return.",
     ),
     "losses": Page(
         "Losses of sums",
-        ("losses", "correlation", "soft_labels"),
+        ("losses.overlap", "losses.correlation", "losses.soft_labels"),
         "Each takes [`RegionSums`][dice_jax.RegionSums] and returns one number per region (and "
         "class). Nothing is reduced for you: write `.mean()`.",
     ),
     "indices": Page(
         "Indices",
-        ("overlap",),
+        ("losses.indices",),
         "Overlap in [0, 1]. Of soft sums it is what a loss is made of; of the sums of a hard mask "
         "it is a metric.",
     ),
     "array_losses": Page(
         "Losses of arrays",
-        ("pixel_losses", "power_sums", "ranking", "distance", "skeleton", "wasserstein"),
+        (
+            "losses.pixelwise",
+            "losses.powers",
+            "losses.lovasz",
+            "losses.boundary",
+            "images.distance",
+            "images.skeleton",
+            "losses.cldice",
+            "losses.wasserstein",
+        ),
         "Losses that are no function of the sums: of sorted errors, distances, skeletons, powers "
         "of p, or single pixels.",
     ),
     "objects": Page(
         "Objects and pyramids",
-        ("instances", "supervision"),
+        ("sums.instances", "images.components", "losses.supervision"),
         "Sums per object, and one loss over several resolutions.",
     ),
     "scale": Page(
         "Scale",
-        ("accumulation", "streaming"),
+        ("sums.accumulation", "sums.streaming"),
         "The gradient of everything in one piece, at the memory of one piece: see "
         "[Scale](../scale.md).",
     ),
@@ -84,7 +93,7 @@ PAGES = {
         "Analysis",
         (
             "analysis.gradient",
-            "analysis.balance",
+            "sums.balance",
             "analysis.direction",
             "analysis.monitor",
             "analysis.landscapes",
@@ -96,7 +105,7 @@ PAGES = {
     ),
     "theory": Page(
         "Theory",
-        ("analysis.claims", "analysis.statements", "analysis.closed_forms", "analysis.oracles"),
+        ("theory.verify", "theory.statements", "theory.closed_forms", "theory.optima"),
         "The statements of the [theory page](../theory.md), what checks them, and their closed "
         "forms as functions.",
     ),
@@ -124,10 +133,6 @@ _WITHOUT_SOURCE = {
     },
     "dice_jax.metrics": {"instance_counts", "of_regions"},
 }
-
-
-# dice_jax.region_sums is a function to Python, and a module to a reader of the files.
-_SHADOWED = re.compile(r"((?:\]\[|^::: )dice_jax\.region_sums)(?=\]|$)", re.MULTILINE)
 
 
 class NotDocumented(Exception):
@@ -318,11 +323,6 @@ def _index(placed: dict[str, list[Symbol]]) -> str:
             lines.append(f"| [`{shown}`][{symbol.address}] | {summary} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links and entries lead to what users mean (mkdocs calls this)."""
-    return _SHADOWED.sub(r"\1.region_sums", markdown)
 
 
 def on_files(files: Any, *, config: Any) -> Any:

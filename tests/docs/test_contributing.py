@@ -18,7 +18,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 def worked():
     """The example's library code and its oracle, in the names of the files they go to."""
     code, oracle = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-    from dice_jax import overlap
+    from dice_jax.losses import indices as overlap
 
     library = vars(overlap).copy()
     exec(compile(code, "CONTRIBUTING.md", "exec"), library)

@@ -1,0 +1,1 @@
+"""What everything stands on: checks of arguments, safe arithmetic, ranks, optional imports."""

@@ -1,0 +1,1 @@
+"""One pass over pixels: per-pixel terms, summed; it knows nothing of Dice."""

@@ -1,0 +1,1 @@
+"""Operations on masks: distances, skeletons, connected components."""

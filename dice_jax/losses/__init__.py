@@ -1,0 +1,1 @@
+"""Sums -> index -> loss, and the losses that need more than the sums of a region."""

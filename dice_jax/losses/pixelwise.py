@@ -1,0 +1,267 @@
+"""Losses that weigh the cross-entropy of single pixels: focal, hardest pixels, unified focal."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from dice_jax._core import checks
+from dice_jax._core.ranks import over_regions, rank, up_to
+from dice_jax._core.safe_math import power, ratio
+from dice_jax.losses.overlap import tversky_loss
+from dice_jax.sums.operands import class_indicators, class_operands, inside, weighted_sums
+from dice_jax.sums.region import softmax_region_sums
+
+__all__ = ["softmax_focal_loss", "top_k_cross_entropy_loss", "unified_focal_loss"]
+
+
+def softmax_focal_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gamma: ArrayLike,
+    alpha: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Focal loss of every pixel, from softmax logits.
+
+    −α_y·(1 − p_y)^γ·log p_y, with p_y the probability of the pixel's class. γ = 0 is cross-entropy.
+    (For sigmoid logits, Optax has ``sigmoid_focal_loss``.)
+
+    Args:
+        logits: [..., C], floating, classes last.
+        labels: integer [...] in 0 … C−1.
+        gamma: γ ≥ 0; the paper's is 2.
+        alpha: the weight of each class, [C], or one number; ``None`` for 1.
+        where: boolean or floating weight, broadcastable to [...]; 0 makes a pixel's loss and
+            gradient 0, whatever it holds: ``where=labels != 255``.
+
+    Returns:
+        An array [...], in nats, one number per pixel: reduce it as you would a cross-entropy. A
+        label out of range outside the mask makes its pixel NaN.
+
+    Raises:
+        TypeError: if a type is not one of those above.
+        ValueError: if shapes do not fit, or an option is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.75, 0.25]]))
+        >>> print(dj.softmax_focal_loss(logits, jnp.array([0, 0]), gamma=2.0).round(4))
+        [0.1733 0.018 ]
+
+    References:
+        Lin et al., Focal loss for dense object detection (2017), https://arxiv.org/abs/1708.02002,
+        equation 5.
+    """
+    checks.check_number("gamma", gamma)
+    z, labels, where, _ = class_operands("logits", logits, labels, None, where)
+    if alpha is not None:
+        alpha = checks.as_array("alpha", alpha)
+        checks.check_number("alpha", alpha)
+        if alpha.shape not in ((), z.shape[-1:]):
+            raise ValueError(
+                f"alpha must be a number or have one entry per class, shape {z.shape[-1:]}, "
+                f"got {checks.describe(alpha)}"
+            )
+    return _softmax_focal_loss(z, labels, where, gamma, alpha)
+
+
+@jax.jit
+def _softmax_focal_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    gamma: ArrayLike,
+    alpha: jax.Array | None,
+) -> jax.Array:
+    dtype = checks.accumulation_dtype(logits, where)
+    y = class_indicators(inside(labels, where), logits.shape[-1], dtype)
+    loss = _focal(_cross_entropy(inside(logits, where), y), jnp.asarray(gamma, dtype))
+    if alpha is not None:
+        loss = loss * jnp.sum(y * alpha.astype(dtype), -1)
+    return loss if where is None else loss * where.astype(dtype)
+
+
+def _cross_entropy(logits: jax.Array, indicators: jax.Array) -> jax.Array:
+    """−log p_y of every pixel (a sum over the classes: a gather's gradient is a scatter)."""
+    return -jnp.sum(indicators * jax.nn.log_softmax(logits.astype(indicators.dtype), -1), -1)
+
+
+def _focal(cross_entropy: jax.Array, gamma: jax.Array) -> jax.Array:
+    # 1 − p_y as −expm1(log p_y): exact where p_y rounds to 1.
+    wrong = -jnp.expm1(-cross_entropy)
+    return power(wrong, gamma) * cross_entropy
+
+
+def top_k_cross_entropy_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    fraction: ArrayLike = 0.1,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Mean softmax cross-entropy over the hardest pixels of each region.
+
+    The hardest ``fraction`` of the pixels' weight counts, exactly: the pixel at the edge counts in
+    part, and pixels that tie there share what is left. (nnU-Net rounds down to whole pixels.)
+
+    Args:
+        logits: [..., C], floating, classes last.
+        labels: integer [...] in 0 … C−1.
+        fraction: which part of the pixels counts, in (0, 1]; nnU-Net's is 0.1.
+        axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
+            ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
+            value and gradient, whatever it holds: ``where=labels != 255``.
+
+    Returns:
+        An array of the shape of ``jnp.sum(labels, axis)``, in nats; 0 where no pixel was counted. A
+        label out of range outside the mask makes its region NaN.
+
+    Raises:
+        TypeError: if a type is not one of those above.
+        ValueError: if shapes or an axis do not fit, or ``fraction`` is out of its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.75, 0.25], [0.75, 0.25], [0.25, 0.75]]))
+        >>> loss = dj.top_k_cross_entropy_loss(logits, jnp.array([0, 0, 0, 0]), fraction=0.5)
+        >>> print(f"{loss:.4f}")    # the mean of log 4 and log 2
+        1.0397
+
+    References:
+        Wu et al., Bridging category-level and instance-level semantic image segmentation (2016),
+        https://arxiv.org/abs/1605.06885, section 3.1.
+    """
+    checks.check_number("fraction", fraction, open_at_least=True, most=1.0)
+    z, labels, where, axes = class_operands("logits", logits, labels, axis, where)
+    return _top_k_cross_entropy_loss(z, labels, where, fraction, axes=axes)
+
+
+@partial(jax.jit, static_argnames="axes")
+def _top_k_cross_entropy_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    fraction: ArrayLike,
+    *,
+    axes: tuple[int, ...],
+) -> jax.Array:
+    dtype = checks.accumulation_dtype(logits, where)
+    y = class_indicators(inside(labels, where), logits.shape[-1], dtype)
+    cross_entropy = _cross_entropy(inside(logits, where), y)
+    fraction = jnp.asarray(fraction, dtype)
+
+    def hardest(cross_entropy: jax.Array, weights: jax.Array | None) -> jax.Array:
+        ranks = rank(cross_entropy, jnp.zeros(cross_entropy.shape, jnp.bool_), weights)
+        weight = up_to(ranks.ranked_weight)
+        kept = fraction * weight[-1]
+        before, after = weight[ranks.begin], weight[ranks.end]
+        zero = jnp.zeros_like(cross_entropy)
+        share = jnp.clip(ratio(kept - before, after - before, zero), 0, 1)
+        chosen = jax.lax.stop_gradient(share * ranks.weight)
+        return ratio(jnp.sum(chosen * cross_entropy), kept, jnp.zeros_like(kept))
+
+    return over_regions(hardest, (cross_entropy, where), axes)
+
+
+def unified_focal_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    weight: ArrayLike = 0.5,
+    delta: ArrayLike = 0.6,
+    gamma: ArrayLike = 0.5,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Asymmetric unified focal loss: focal on the background, a power of Tversky elsewhere.
+
+    λ·F + (1 − λ)·T, from softmax logits with class 0 the background. F is the mean over the pixels
+    of −δ·log p_y on the foreground classes and −(1 − δ)·(1 − p_0)^γ·log p_0 on the background. T is
+    the mean over the classes of 1 − TI_0 and (1 − TI_c)^(1−γ), TI the Tversky index with 1 − δ on
+    false positives and δ on false negatives.
+
+    The symmetric form needs no function of its own: ``softmax_focal_loss`` with alpha [1 − δ, δ]
+    and ``focal_tversky_loss``.
+
+    Args:
+        logits: [..., C], floating, classes last, the background first.
+        labels: integer [...] in 0 … C−1.
+        axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
+            ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
+            value and gradient, whatever it holds: ``where=labels != 255``.
+        weight: λ in [0, 1].
+        delta: δ in [0, 1].
+        gamma: γ in [0, 1].
+        smooth: s, in pixels, of the Tversky indices.
+
+    Returns:
+        An array of the shape of ``jnp.sum(labels, axis)``; 0 where no pixel was counted. A label
+        out of range outside the mask makes its region NaN.
+
+    Raises:
+        TypeError: if a type is not one of those above.
+        ValueError: if shapes or an axis do not fit, or an option is out of its range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits, labels = jnp.array([[9.0, 0.0], [0.0, 9.0]]), jnp.array([0, 1])
+        >>> print(dj.unified_focal_loss(logits, labels) < 0.01)
+        True
+
+    References:
+        Yeung et al., Unified focal loss (2022), https://arxiv.org/abs/2102.04525, equations 17 to
+        20.
+    """
+    for name, option in (("weight", weight), ("delta", delta), ("gamma", gamma)):
+        checks.check_number(name, option, most=1.0)
+    checks.check_number("smooth", smooth)
+    operands = class_operands("logits", logits, labels, axis, where)
+    arrays = (operands.predictions, operands.targets, operands.where)
+    return _unified_focal_loss(*arrays, weight, delta, gamma, smooth, axes=operands.axes)
+
+
+@partial(jax.jit, static_argnames="axes")
+def _unified_focal_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weight: ArrayLike,
+    delta: ArrayLike,
+    gamma: ArrayLike,
+    smooth: ArrayLike,
+    *,
+    axes: tuple[int, ...],
+) -> jax.Array:
+    dtype = checks.accumulation_dtype(logits, where)
+    weight, delta, gamma = (jnp.asarray(x, dtype) for x in (weight, delta, gamma))
+    classes = logits.shape[-1]
+
+    sums = softmax_region_sums(logits, labels, axis=axes, where=where)
+    tversky = tversky_loss(sums, alpha=1 - delta, beta=delta, smooth=smooth)
+    powers = power(tversky[..., 1:], 1 - gamma)
+    overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / classes
+
+    def terms(
+        x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array
+    ) -> dict[str, jax.Array]:
+        y = class_indicators(labels, classes, dtype)
+        cross_entropy = _cross_entropy(x, y)
+        rare = delta * (1 - y[..., 0]) * cross_entropy
+        return {"focal": rare + (1 - delta) * y[..., 0] * _focal(cross_entropy, gamma)}
+
+    arrays, shared = (logits, labels), (delta, gamma)
+    pixels = weighted_sums(terms, arrays, where, axes, ndim=labels.ndim, dtype=dtype, shared=shared)
+    focal = ratio(pixels["focal"], pixels["count"], jnp.zeros_like(pixels["count"]))
+    return weight * focal + (1 - weight) * overlap

@@ -1,0 +1,1 @@
+"""Pixels -> sums, and sums over pieces."""

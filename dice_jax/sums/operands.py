@@ -1,0 +1,314 @@
+"""What all that reads pixels shares: the door, targets as numbers, weighted sums of pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from dice_jax._core import checks
+from dice_jax._pass.api import sum_over_pixels
+
+__all__ = [
+    "Operands",
+    "binary_operands",
+    "class_indicators",
+    "class_operands",
+    "floating",
+    "hard_targets",
+    "inside",
+    "integer_labels",
+    "integer_or_soft_labels",
+    "soft_targets",
+    "weighted_sums",
+]
+
+
+class Operands(NamedTuple):
+    """The checked arguments of a function of arrays, ready for its jitted part.
+
+    Args:
+        predictions: floating, [...] or [..., C].
+        targets: the targets or labels that go with them.
+        where: the mask or weight with as many axes as there are pixel axes, or ``None``.
+        axes: the pixel axes that one region runs over, ascending.
+    """
+
+    predictions: jax.Array
+    targets: jax.Array
+    where: jax.Array | None
+    axes: tuple[int, ...]
+
+
+# The door.
+
+
+def floating(name: str, x: ArrayLike) -> jax.Array:
+    """Check that an argument is a floating array.
+
+    Args:
+        name: the argument's name, for the error.
+        x: the argument.
+
+    Returns:
+        The array.
+
+    Raises:
+        TypeError: if it is of another type.
+    """
+    x = checks.as_array(name, x)
+    if not checks.is_float(x):
+        raise TypeError(f"{name} must be floating, got {checks.describe(x)}")
+    return x
+
+
+def binary_operands(
+    name: str,
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    axis: checks.Axis,
+    where: Any,
+    *,
+    door: Callable[[str, ArrayLike], jax.Array] = floating,
+) -> Operands:
+    """Check predictions and targets of one shape, and the options that go with them.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        predictions: [...], floating.
+        targets: the same shape: boolean, integer 0/1, or floating.
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...], or ``None``.
+        door: checks the type of the predictions.
+
+    Returns:
+        The checked operands.
+
+    Raises:
+        TypeError: if a type does not fit.
+        ValueError: if a shape or an axis does not fit.
+    """
+    predictions = door(name, predictions)
+    targets = checks.as_array("targets", targets)
+    if targets.shape != predictions.shape:
+        raise ValueError(
+            f"targets must have the shape of {name} {predictions.shape}, "
+            f"got {checks.describe(targets)}"
+        )
+    if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
+        raise TypeError(
+            f"targets must be boolean, integer or floating, got {checks.describe(targets)}"
+        )
+    axes = checks.normalize_axis("axis", axis, predictions.ndim, what=name)
+    return Operands(predictions, targets, checks.check_where(where, predictions.shape), axes)
+
+
+def integer_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.Array:
+    """Check labels that must be class indices.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        labels: integer [...].
+        predictions: [..., C].
+
+    Returns:
+        The labels.
+
+    Raises:
+        TypeError: if they are of another type.
+        ValueError: if their shape does not fit.
+    """
+    labels = checks.as_array("labels", labels)
+    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
+    expected = f"expected integer labels {pixel_shape} for {name} of shape {predictions.shape}"
+    if labels.shape == predictions.shape:
+        raise ValueError(f"labels are one-hot, got {came}: {expected}; write labels.argmax(-1)")
+    _check_label_shape(name, labels, pixel_shape, expected)
+    if not checks.is_integer(labels):
+        raise TypeError(
+            f"labels must be integers, got {came}: {expected}; write labels.astype(jnp.int32)"
+        )
+    return labels
+
+
+def integer_or_soft_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.Array:
+    """Check labels that may be class indices, or a floating weight per class.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        labels: integer [...], or floating [..., C].
+        predictions: [..., C].
+
+    Returns:
+        The labels.
+
+    Raises:
+        TypeError: if their type does not fit their shape.
+        ValueError: if their shape does not fit.
+    """
+    labels = checks.as_array("labels", labels)
+    pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
+    expected = (
+        f"expected integer labels {pixel_shape} or floating ones {predictions.shape} "
+        f"for {name} of shape {predictions.shape}"
+    )
+    if labels.shape == predictions.shape:
+        if not checks.is_float(labels):
+            mend = f"write labels.argmax(-1), or labels.astype({name}.dtype)"
+            raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {mend}")
+        return labels
+    _check_label_shape(name, labels, pixel_shape, expected)
+    if not checks.is_integer(labels):
+        mend = "write labels.astype(jnp.int32)"
+        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {mend}")
+    return labels
+
+
+def _check_label_shape(
+    name: str, labels: jax.Array, pixel_shape: tuple[int, ...], expected: str
+) -> None:
+    came = checks.describe(labels)
+    if labels.shape == (*pixel_shape, 1):
+        raise ValueError(
+            f"labels have an axis too many, got {came}: {expected}; write labels[..., 0]"
+        )
+    if labels.shape != pixel_shape:
+        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}")
+
+
+def class_operands(
+    name: str,
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    axis: checks.Axis,
+    where: Any,
+    *,
+    label_door: Callable[[str, ArrayLike, jax.Array], jax.Array] = integer_labels,
+) -> Operands:
+    """Check predictions with classes last, their labels, and the options that go with them.
+
+    Args:
+        name: what the predictions are called, for the errors.
+        predictions: [..., C], floating.
+        labels: integer [...], or what ``label_door`` lets in.
+        axis: the pixel axes that one region runs over; ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...], or ``None``.
+        label_door: checks the labels against the predictions.
+
+    Returns:
+        The checked operands.
+
+    Raises:
+        TypeError: if a type does not fit.
+        ValueError: if a shape or an axis does not fit.
+    """
+    predictions = floating(name, predictions)
+    if predictions.ndim == 0 or predictions.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have a class axis last, [..., C], got {checks.describe(predictions)}"
+        )
+    labels = label_door(name, labels, predictions)
+    pixel_shape = predictions.shape[:-1]
+    axes = checks.normalize_axis(
+        "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
+    )
+    return Operands(predictions, labels, checks.check_where(where, pixel_shape), axes)
+
+
+# Under jit.
+
+
+def soft_targets(targets: jax.Array, dtype: Any) -> jax.Array:
+    """Targets as numbers in [0, 1]; an integer other than 0 and 1 becomes NaN: loud, not wrong."""
+    if targets.dtype == jnp.bool_ or checks.is_float(targets):
+        return targets.astype(dtype)
+    return hard_targets(targets, dtype)
+
+
+def hard_targets(targets: jax.Array, dtype: Any) -> jax.Array:
+    """Targets as 0 or 1; anything else, a soft target too, becomes NaN."""
+    if targets.dtype == jnp.bool_:
+        return targets.astype(dtype)
+    one = targets == jnp.ones((), targets.dtype)
+    valid = one | (targets == jnp.zeros((), targets.dtype))
+    return jnp.where(valid, one.astype(dtype), jnp.full((), jnp.nan, dtype))
+
+
+def class_indicators(labels: jax.Array, classes: int, dtype: Any) -> jax.Array:
+    """Integer labels [...] as 0 or 1 per class, [..., C]; a label out of range becomes NaNs."""
+    labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
+    each = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
+    valid = (labels >= 0) & (labels < classes)
+    return jnp.where(valid[..., None], each.astype(dtype), jnp.full((), jnp.nan, dtype))
+
+
+def inside(x: jax.Array, where: jax.Array | None) -> jax.Array:
+    """``x`` with zeros where the weight is 0, before anything is computed: 0 · NaN is NaN.
+
+    Args:
+        x: [..., *trailing].
+        where: the mask or weight, of as many axes as [...] has; ``None`` for everything.
+
+    Returns:
+        An array of the shape and type of ``x``.
+    """
+    if where is None:
+        return x
+    kept = where.astype(jnp.bool_).reshape(where.shape + (1,) * (x.ndim - where.ndim))
+    return jnp.where(kept, x, jnp.zeros_like(x))
+
+
+def weighted_sums(
+    terms: Callable[..., dict[str, jax.Array]],
+    arrays: tuple[jax.Array, ...],
+    where: jax.Array | None,
+    axes: tuple[int, ...],
+    *,
+    ndim: int,
+    dtype: Any,
+    shared: tuple[jax.Array, ...] = (),
+) -> dict[str, jax.Array]:
+    """Σ w·term over pooled pixels, in one pass, for each of some per-pixel terms.
+
+    Args:
+        terms: maps the arrays, pixel by pixel, and then ``shared`` to named arrays
+            [..., *trailing] of type ``dtype``; it must be finite where the arrays are all 0.
+        arrays: [..., *trailing] each.
+        where: w, boolean or floating with ``ndim`` axes, or ``None`` for 1. Where it is 0 a pixel
+            adds nothing to any value or gradient, whatever it holds.
+        axes: the pixel axes to sum over, ascending.
+        ndim: the number of pixel axes.
+        dtype: the type to accumulate in.
+        shared: arrays that every pixel needs, a traced option say. Terms must not close over them.
+
+    Returns:
+        The sums by name, and Σ w as ``count``.
+    """
+    # A tile has fewer pixel axes than the image: count from the end.
+    trailing = arrays[0].ndim - ndim
+
+    def weighted(*pixels_and_shared: jax.Array) -> dict[str, jax.Array]:
+        if where is None:
+            return terms(*pixels_and_shared)
+        *values, weight = pixels_and_shared[: len(arrays) + 1]
+        options = pixels_and_shared[len(arrays) + 1 :]
+        named = terms(*(inside(x, weight) for x in values), *options)
+        shape = values[0].shape[: values[0].ndim - trailing]
+        weight = jnp.broadcast_to(weight, shape).astype(dtype)
+
+        def times_weight(term: jax.Array) -> jax.Array:
+            return term * weight.reshape(shape + (1,) * (term.ndim - len(shape)))
+
+        return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
+
+    operands = arrays if where is None else (*arrays, where)
+    sums = sum_over_pixels(weighted, operands, axes, ndim, shared)
+    if where is None:
+        shape = arrays[0].shape[:ndim]
+        kept = tuple(n for i, n in enumerate(shape) if i not in axes)
+        sums["count"] = jnp.full(kept, math.prod(shape[i] for i in axes), dtype)
+    return sums

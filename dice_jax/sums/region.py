@@ -1,0 +1,393 @@
+"""RegionSums, and the ways to make one: the only place where pixels become sums."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from dice_jax._core import checks
+from dice_jax._core.safe_math import clamped_log
+from dice_jax.sums.operands import (
+    Operands,
+    binary_operands,
+    class_operands,
+    integer_or_soft_labels,
+    weighted_sums,
+)
+
+__all__ = ["RegionSums", "region_sums", "sigmoid_region_sums", "softmax_region_sums"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RegionSums:
+    r"""The sums over a region's pixels that every overlap index is a function of.
+
+    With p the predicted probability, y the target and w the weight (``where``) of a pixel, each
+    field is Σ w·(…) over the pixels pooled into one region. All fields have one shape: one number
+    per region (and class). Sums add: a batch, a microbatch, a tile, a shard and an object are all
+    a ``RegionSums``, merged by ``+``, `sum` or `jax.lax.psum`.
+
+    Args:
+        intersection: Σ p·y.
+        prediction: Σ p.
+        target: Σ y.
+        prediction_squared: Σ p².
+        target_squared: Σ y².
+        absolute_difference: Σ \|p − y\|.
+        foreground_cross_entropy: Σ −y·log p, in nats.
+        background_cross_entropy: Σ −(1 − y)·log(1 − p), in nats.
+        count: Σ 1, the number of pixels.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> whole = dj.region_sums(jnp.array([0.5, 0.25, 1.0]), jnp.array([1, 0, 1]))
+        >>> print(whole.intersection, whole.prediction, whole.target, whole.count)
+        1.5 1.75 2.0 3.0
+        >>> left = dj.region_sums(jnp.array([0.5, 0.25]), jnp.array([1, 0]))
+        >>> right = dj.region_sums(jnp.array([1.0]), jnp.array([1]))
+        >>> print((left + right).intersection)
+        1.5
+    """
+
+    intersection: jax.Array
+    prediction: jax.Array
+    target: jax.Array
+    prediction_squared: jax.Array
+    target_squared: jax.Array
+    absolute_difference: jax.Array
+    foreground_cross_entropy: jax.Array
+    background_cross_entropy: jax.Array
+    count: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of every field: one entry per pooled region (and class)."""
+        return self.count.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that the sums were accumulated in: float32, or float64 for float64 inputs."""
+        return self.count.dtype
+
+    def __add__(self, other: RegionSums | int) -> RegionSums:
+        """Merge two regions (with broadcasting); 0 is neutral, so that `sum` works."""
+        if isinstance(other, RegionSums):
+            return jax.tree.map(jnp.add, self, other)
+        if isinstance(other, int) and other == 0:
+            return self
+        return NotImplemented
+
+    __radd__ = __add__
+
+    def __getitem__(self, index: Any) -> RegionSums:
+        """Index every field: ``sums[..., 1:]`` leaves the first class out."""
+        return jax.tree.map(lambda field: field[index], self)
+
+
+def region_sums(
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of probabilities (or of a hard mask) and targets over pooled pixels.
+
+    Σ w·p·y, Σ w·p, Σ w·y, … as `RegionSums` lists them. Logarithms of probabilities are clamped at
+    −100 (with a zero gradient there); where you have logits, `sigmoid_region_sums` is exact.
+
+    Args:
+        probabilities: [...], floating in [0, 1], or boolean (a hard mask: then the index of these
+            sums is a metric).
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (soft).
+        axis: the axes that one sum runs over; ``None`` pools everything, as in the article, where
+            N counts every pixel of the batch.
+        where: boolean or floating weight, broadcastable to [...]. A pixel of weight 0 adds nothing
+            to any value or gradient, whatever it holds (NaN, infinity, label 255).
+
+    Returns:
+        `RegionSums` of the shape of ``jnp.sum(probabilities, axis)``, in float32 (float64 for
+        float64 inputs). A region with an integer target other than 0 and 1 outside the mask is NaN.
+
+    Raises:
+        TypeError: if ``probabilities`` is neither floating nor boolean, or an argument's type is
+            not one of those above.
+        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> p = jnp.array([[0.9, 0.2], [0.4, 0.0]])
+        >>> y = jnp.array([[1, 0], [1, 0]])
+        >>> print(dj.region_sums(p, y, axis=1).intersection)
+        [0.9 0.4]
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    operands = binary_operands(
+        "probabilities", probabilities, targets, axis, where, door=_probabilities_or_mask
+    )
+    return _region_sums(operands, terms=_probability_terms, classes=None)
+
+
+def sigmoid_region_sums(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of sigmoid probabilities and targets over pooled pixels, from logits.
+
+    p = 1/(1 + e^−z); cross-entropies are computed from logits (log1p(e^−\|z\|) + max(z, 0)), so
+    that they and their gradients stay exact where p rounds to 0 or 1.
+
+    Args:
+        logits: [...], floating: binary or multi-label segmentation.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (soft).
+        axis: the axes that one sum runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
+            value and gradient, whatever it holds.
+
+    Returns:
+        `RegionSums` of the shape of ``jnp.sum(logits, axis)``, in float32 (float64 for float64
+        logits). A region with an integer target other than 0 and 1 outside the mask is NaN.
+
+    Raises:
+        TypeError: if ``logits`` is not floating, or an argument's type is not one of those above.
+        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.sigmoid_region_sums(jnp.zeros((2, 3)), jnp.ones((2, 3)), axis=-1)
+        >>> print(sums.prediction)
+        [1.5 1.5]
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    operands = binary_operands("logits", logits, targets, axis, where)
+    return _region_sums(operands, terms=_sigmoid_terms, classes=None)
+
+
+def softmax_region_sums(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    r"""Sums of softmax probabilities and labels over pooled pixels, per class, from logits.
+
+    p_c = e^{z_c} / Σ_k e^{z_k}. Integer labels are compared, never expanded into a one-hot array;
+    −log p_c is log Σ_k e^{z_k} − z_c, never the logarithm of a rounded probability.
+
+    Args:
+        logits: [..., C], floating, classes last.
+        labels: integer [...] in 0 … C−1, or floating [..., C] (soft or one-hot).
+        axis: the axes of the pixel shape [...] that one sum runs over (negative ones too: −1 is the
+            last pixel axis); ``None`` pools them all. The class axis is never summed.
+        where: boolean or floating weight, broadcastable to [...] (no class axis); 0 removes a pixel
+            from every value and gradient, whatever it holds: ``where=labels != 255``.
+
+    Returns:
+        `RegionSums` with fields [..., C], in float32 (float64 for float64 logits). A region with a
+        label outside 0 … C−1 and outside the mask is NaN, all the way to the loss.
+
+    Raises:
+        TypeError: if ``logits`` is not floating, or ``labels`` has a type that does not fit its
+            shape (an integer one-hot array, floating class indices, booleans).
+        ValueError: if the shapes do not fit, an axis does not exist, or ``where`` does not
+            broadcast.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits = jnp.array([[2.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+        >>> sums = dj.softmax_region_sums(logits, jnp.array([0, 2]))
+        >>> print(sums.target)
+        [1. 0. 1.]
+        >>> print(dj.dice_loss(sums)[..., 1:].mean().round(4))    # without the background
+        0.0986
+
+    References:
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
+    """
+    operands = class_operands(
+        "logits", logits, labels, axis, where, label_door=integer_or_soft_labels
+    )
+    return _region_sums(operands, terms=_softmax_terms, classes=operands.predictions.shape[-1])
+
+
+def _probabilities_or_mask(name: str, x: ArrayLike) -> jax.Array:
+    x = checks.as_array(name, x)
+    if not (checks.is_float(x) or x.dtype == jnp.bool_):
+        raise TypeError(
+            f"{name} must be floating in [0, 1] or a boolean mask, got {checks.describe(x)}; "
+            "for predicted labels write labels == class_index"
+        )
+    return x
+
+
+def _region_sums(operands: Operands, *, terms: Any, classes: int | None) -> RegionSums:
+    *arrays, axes = operands
+    return _sums(*arrays, terms=terms, axes=axes, classes=classes)
+
+
+@partial(jax.jit, static_argnames=("terms", "axes", "classes"))
+def _sums(
+    predictions: jax.Array,
+    targets: jax.Array,
+    where: jax.Array | None,
+    *,
+    terms: Any,
+    axes: tuple[int, ...],
+    classes: int | None,
+) -> RegionSums:
+    dtype = checks.accumulation_dtype(predictions, targets, where)
+    lift = (...,) if classes is None else (..., None)
+
+    def fields_of(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        if checks.is_integer(y) and y.dtype.itemsize < 4:
+            y = y.astype(jnp.int32)
+        fields = terms(x.astype(dtype), y)
+        if checks.is_integer(y):
+            # A label that does not exist must not go unseen: its pixel's prediction is NaN.
+            valid = (y >= 0) & (y < (classes or 2))
+            poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
+            fields["prediction"] = fields["prediction"] + poison[lift]
+        return fields
+
+    ndim = predictions.ndim - (classes is not None)
+    fields = weighted_sums(fields_of, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
+    fields["count"] = jnp.broadcast_to(fields["count"][lift], fields["prediction"].shape)
+    # 0, or NaN where a prediction was: then no field may look sound.
+    poison = 0 * jax.lax.stop_gradient(fields["prediction"])
+    return RegionSums(**{k: v + poison for k, v in fields.items()})
+
+
+def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    """The terms of Σpy, Σp, Σy, Σp², Σy², Σ|p−y| for hard (boolean) or soft targets."""
+    if y.dtype == jnp.bool_:
+        one = y.astype(p.dtype)
+        # For y in {0, 1}, |p − y| is linear in p: its derivative is right at p = y too.
+        return {
+            "intersection": jnp.where(y, p, jnp.zeros_like(p)),
+            "prediction": p,
+            "target": one,
+            "prediction_squared": p * p,
+            "target_squared": one,
+            "absolute_difference": jnp.where(y, 1 - p, p),
+        }
+    y = y.astype(p.dtype)
+    return {
+        "intersection": p * y,
+        "prediction": p,
+        "target": y,
+        "prediction_squared": p * p,
+        "target_squared": y * y,
+        "absolute_difference": jnp.abs(p - y),
+    }
+
+
+def _cross_entropy_fields(
+    y: jax.Array, minus_log_p: jax.Array, minus_log_q: jax.Array
+) -> dict[str, jax.Array]:
+    """The terms of Σ −y log p and Σ −(1−y) log q, with q = 1 − p."""
+    zero = jnp.zeros_like(minus_log_p)
+    if y.dtype == jnp.bool_:
+        foreground, background = jnp.where(y, minus_log_p, zero), jnp.where(y, zero, minus_log_q)
+    else:
+        y = y.astype(zero.dtype)
+        # 0 · inf is NaN: a class that is not the target may have probability 0.
+        foreground = jnp.where(y == 0, zero, y * minus_log_p)
+        background = jnp.where(y == 1, zero, (1 - y) * minus_log_q)
+    return {"foreground_cross_entropy": foreground, "background_cross_entropy": background}
+
+
+def _hard_or_soft(y: jax.Array) -> jax.Array:
+    return y == 1 if checks.is_integer(y) else y
+
+
+def _probability_terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    y = _hard_or_soft(y)
+    logs = _cross_entropy_fields(y, -clamped_log(p), -clamped_log(1 - p))
+    return _overlap_fields(p, y) | logs
+
+
+@jax.custom_jvp
+def _sigmoid(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Probability p = σ(x), 1 − p, −log p and −log(1 − p), from one exponential."""
+    e = jnp.exp(-jnp.abs(x))
+    larger, log = 1 / (1 + e), jnp.log1p(e)
+    smaller = e * larger
+    positive = x >= 0
+    p = jnp.where(positive, larger, smaller)
+    q = jnp.where(positive, smaller, larger)
+    # A select, not a maximum with 0: NaN must come out as NaN.
+    return p, q, jnp.where(positive, log, log - x), jnp.where(positive, log + x, log)
+
+
+@_sigmoid.defjvp
+def _sigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (x,), (x_dot,) = primals, tangents
+    p, q, minus_log_p, minus_log_q = _sigmoid(x)
+    # q, not 1 − p: beyond x = 17 the latter is 0 in float32 and the gradient would die early.
+    slope = p * q * x_dot
+    return (p, q, minus_log_p, minus_log_q), (slope, -slope, -q * x_dot, p * x_dot)
+
+
+def _sigmoid_terms(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    y = _hard_or_soft(y)
+    p, _, minus_log_p, minus_log_q = _sigmoid(x)
+    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, minus_log_q)
+
+
+@jax.custom_jvp
+def _softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Probabilities and −log p, from one exponential per logit."""
+    largest = jnp.max(x, -1, keepdims=True)
+    e = jnp.exp(x - largest)
+    z = jnp.sum(e, -1, keepdims=True)
+    return e / z, (jnp.log(z) + largest) - x
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    (x,), (x_dot,) = primals, tangents
+    p, minus_log_p = _softmax(x)
+    mean = jnp.sum(p * x_dot, -1, keepdims=True)
+    return (p, minus_log_p), (p * (x_dot - mean), mean - x_dot)
+
+
+def _minus_log_rest(x: jax.Array, p: jax.Array) -> jax.Array:
+    """−log(1 − p_c) of a softmax, exact also where p_c rounds to 1."""
+    classes = jnp.arange(x.shape[-1], dtype=jnp.int32)
+    # The first of the largest, as argmax has it; plain reductions, which XLA fuses.
+    largest = jnp.max(x, -1, keepdims=True)
+    found = jnp.where(x == largest, classes, jnp.int32(x.shape[-1]))
+    top = classes == jnp.min(found, -1, keepdims=True)
+    # For the largest class, 1 − p is the share of the others: a log-sum-exp over those alone.
+    lowest = jnp.full_like(x, jnp.finfo(x.dtype).min / 4)
+    log_all = jax.nn.logsumexp(x, -1, keepdims=True)
+    log_others = jax.nn.logsumexp(jnp.where(top, lowest, x), -1, keepdims=True)
+    rest = jnp.where(top, jnp.zeros_like(p), p)
+    return jnp.where(top, log_all - log_others, -jnp.log1p(-rest))
+
+
+def _softmax_terms(x: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    y = labels
+    if checks.is_integer(labels):
+        y = labels[..., None] == jnp.arange(x.shape[-1], dtype=labels.dtype)
+    p, minus_log_p = _softmax(x)
+    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, _minus_log_rest(x, p))

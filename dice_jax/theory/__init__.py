@@ -1,0 +1,1 @@
+"""What is true of the gradient: statements, closed forms, and how each is verified."""

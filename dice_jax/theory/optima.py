@@ -1,0 +1,365 @@
+"""What the optimum of a loss is, exactly, for a known posterior: oracles for experiments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from dice_jax._core import checks
+
+__all__ = [
+    "Oracle",
+    "balanced_cross_entropy_best_constant",
+    "cross_entropy_best_constant",
+    "cross_entropy_oracle",
+    "dice_best_constant",
+    "dice_oracle",
+    "empty_image_oracle",
+    "squared_dice_best_constant",
+    "squared_dice_oracle",
+    "tversky_best_constant",
+]
+
+
+class Oracle(NamedTuple):
+    """The optimal prediction under a loss, and what it is worth.
+
+    Args:
+        prediction: the optimal probabilities, of the posterior's shape.
+        dice: the Dice index 2Σpμ/(Σp + Σμ) that this prediction reaches in expectation, pooled.
+        optimum: what the loss's own index is there, its maximum (for cross-entropy: the entropy,
+            the loss's minimum).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> oracle = dj.analysis.dice_oracle(jnp.array([1.0, 0.5]))
+        >>> print(oracle.prediction, oracle.dice == oracle.optimum)
+        [1. 1.] True
+    """
+
+    prediction: jax.Array
+    dice: jax.Array
+    optimum: jax.Array
+
+
+def _floating(name: str, x: ArrayLike) -> jax.Array:
+    x = checks.as_array(name, x)
+    return x if checks.is_float(x) else x.astype(jnp.result_type(float))
+
+
+def _pooled_dice(p: jax.Array, mu: jax.Array) -> jax.Array:
+    size = jnp.sum(p) + jnp.sum(mu)
+    one = jnp.ones_like(size)
+    return jnp.where(size == 0, one, 2 * jnp.sum(p * mu) / jnp.where(size == 0, one, size))
+
+
+def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
+    """The best constant prediction under mean binary cross-entropy (C6): q = π.
+
+    Args:
+        fraction: π, the foreground fraction.
+
+    Returns:
+        q, of the shape of ``fraction``.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.cross_entropy_best_constant(0.25))
+        0.25
+
+    References:
+        C6 of the theory page.
+    """
+    return _floating("fraction", fraction)
+
+
+def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
+    """The best constant prediction under class-balanced binary cross-entropy (C6): q = ½.
+
+    Args:
+        fraction: π, the foreground fraction, in (0, 1).
+
+    Returns:
+        ½, in the shape of ``fraction``.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.balanced_cross_entropy_best_constant(0.25))
+        0.5
+
+    References:
+        C6 of the theory page.
+    """
+    return jnp.full_like(_floating("fraction", fraction), 0.5)
+
+
+def tversky_best_constant(
+    fraction: ArrayLike,
+    target: ArrayLike,
+    *,
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    """The best constant prediction under the Tversky loss (C6): all or nothing.
+
+    1 if βπT > s(α(1−π) − βπ), 0 if <, and ½ (any q is as good) at equality. 1 is an infimum: a
+    finite bias only comes near.
+
+    Args:
+        fraction: π, the foreground fraction of the pooled pixels.
+        target: T, the number of foreground pixels pooled.
+        alpha: α, on false positives.
+        beta: β, on false negatives.
+        smooth: s, in pixels, as in `tversky_loss`.
+
+    Returns:
+        0, ½ or 1, of the arguments' broadcast shape.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0))
+        0.0
+        >>> print(dj.analysis.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1e-5))
+        1.0
+
+    References:
+        C6 of the theory page.
+    """
+    f, t, a, b, s = (
+        _floating(name, x)
+        for name, x in (
+            ("fraction", fraction),
+            ("target", target),
+            ("alpha", alpha),
+            ("beta", beta),
+            ("smooth", smooth),
+        )
+    )
+    return (1 + jnp.sign(b * f * t - s * (a * (1 - f) - b * f))) / 2
+
+
+def dice_best_constant(
+    fraction: ArrayLike, target: ArrayLike, *, smooth: ArrayLike = 1.0
+) -> jax.Array:
+    """The best constant prediction under the Dice loss (C6): all or nothing.
+
+    1 if s(1−2π) < 2πT, 0 if >, and ½ (any q is as good) at equality. The article's s = 1 turns the
+    push on a small object round.
+
+    Args:
+        fraction: π, the foreground fraction of the pooled pixels.
+        target: T, the number of foreground pixels pooled.
+        smooth: s, in pixels, as in `dice_loss`. Jaccard with s/2 has the same optimum.
+
+    Returns:
+        0, ½ or 1, of the arguments' broadcast shape.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.dice_best_constant(0.01, 40.0))    # the article's smooth = 1
+        0.0
+        >>> print(dj.analysis.dice_best_constant(0.01, 40.0, smooth=1e-5))
+        1.0
+
+    References:
+        C6 of the theory page; Lipton et al. (2014), https://arxiv.org/abs/1402.1892.
+    """
+    # Dice with s is Tversky with α = β = ½ and s/2.
+    half = _floating("smooth", smooth) / 2
+    return tversky_best_constant(fraction, target, alpha=0.5, beta=0.5, smooth=half)
+
+
+def squared_dice_best_constant(
+    fraction: ArrayLike, target: ArrayLike, *, smooth: ArrayLike = 1.0
+) -> jax.Array:
+    """The best constant prediction under the squared Dice loss (C6): √π at s = 0.
+
+    The positive solution of πNq² + sq − (πT + πs) = 0.
+
+    Args:
+        fraction: π, the foreground fraction of the pooled pixels.
+        target: T > 0, the number of foreground pixels pooled.
+        smooth: s, in pixels, as in `squared_dice_loss`.
+
+    Returns:
+        q, of the arguments' broadcast shape.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.squared_dice_best_constant(0.25, 100.0, smooth=0.0))
+        0.5
+
+    References:
+        C6 of the theory page.
+    """
+    f, t, s = (
+        _floating(name, x)
+        for name, x in (
+            ("fraction", fraction),
+            ("target", target),
+            ("smooth", smooth),
+        )
+    )
+    # Written without the difference of nearly equal roots.
+    free = f * (t + s)
+    return 2 * free / (s + jnp.sqrt(s * s + 4 * t * free))
+
+
+def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
+    """The optimum of binary cross-entropy under label noise (C15): p = μ, unbiased.
+
+    Args:
+        posterior: [...], μ = P(y = 1) of each pixel.
+
+    Returns:
+        An `Oracle`; ``optimum`` is the mean entropy in nats, the lowest loss there is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.cross_entropy_oracle(jnp.array([0.5, 1.0])).prediction)
+        [0.5 1. ]
+
+    References:
+        C15 of the theory page; Nordström et al. (2022).
+    """
+    return _cross_entropy_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _cross_entropy_oracle(mu: jax.Array) -> Oracle:
+    entropy = -(jax.scipy.special.xlogy(mu, mu) + jax.scipy.special.xlog1py(1 - mu, -mu))
+    return Oracle(mu, _pooled_dice(mu, mu), jnp.mean(entropy))
+
+
+def dice_oracle(posterior: ArrayLike) -> Oracle:
+    """The optimum of the Dice loss under label noise or with soft labels (C14, C15).
+
+    1[μ > D*/2], D* the best pooled Dice: the maximum over k of 2Σ_{i≤k}μ_i/(k + Σμ), μ sorted
+    downwards. Hard, and larger or smaller than Σμ (volume-biased).
+
+    Args:
+        posterior: [...], μ = P(y = 1) of each pixel, or a soft label.
+
+    Returns:
+        An `Oracle`; ``optimum`` is D* = ``dice``. An all-zero posterior gives the empty prediction
+        and Dice 1 (nothing there, nothing claimed).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> oracle = dj.analysis.dice_oracle(jnp.array([0.9, 0.4, 0.1]))
+        >>> print(oracle.prediction, f"{oracle.dice:.4f}")
+        [1. 1. 0.] 0.7647
+
+    References:
+        Lipton et al., Thresholding classifiers to maximize F1 score (2014),
+        https://arxiv.org/abs/1402.1892; Nordström et al. (2022).
+    """
+    return _dice_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _dice_oracle(mu: jax.Array) -> Oracle:
+    ordered = jnp.sort(mu.reshape(-1))[::-1]
+    sizes = jnp.arange(1, ordered.size + 1).astype(mu.dtype)
+    best = jnp.max(2 * jnp.cumsum(ordered) / (sizes + jnp.sum(ordered)), initial=0)
+    prediction = (mu > best / 2).astype(mu.dtype)
+    dice = _pooled_dice(prediction, mu)
+    return Oracle(prediction, dice, dice)
+
+
+def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
+    """The optimum of the squared Dice loss under label noise (C15): graded and inflated.
+
+    p = min(1, cμ) with c = 1/D₂*, D₂* = max 2Σpμ/(Σp² + Σμ); √(Σμ/Σμ²) where nothing is clipped.
+    (With *fixed* soft targets the optimum is p = y instead, C14: Σy² is not Σμ.)
+
+    Args:
+        posterior: [...], μ = P(y = 1) of each pixel, not all 0.
+
+    Returns:
+        An `Oracle`; ``optimum`` is D₂*.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> oracle = dj.analysis.squared_dice_oracle(jnp.array([0.5, 0.5]))
+        >>> print(oracle.prediction.round(4), f"{oracle.optimum:.4f}")
+        [0.7071 0.7071] 0.7071
+
+    References:
+        Nordström et al., On image segmentation with noisy labels (2022).
+    """
+    return _squared_dice_oracle(_floating("posterior", posterior))
+
+
+@jax.jit
+def _squared_dice_oracle(mu: jax.Array) -> Oracle:
+    ordered = jnp.sort(mu.reshape(-1))[::-1]
+    total = jnp.sum(ordered)
+    zero = jnp.zeros((1,), mu.dtype)
+    # With the k largest clipped at 1: c = 1/D₂ reads Bc² + 2Ac − (k + Σμ) = 0, A = Σμ over the
+    # clipped ones, B = Σμ² over the others.
+    clipped = jnp.concatenate([zero, jnp.cumsum(ordered)])
+    graded = jnp.concatenate([jnp.cumsum(jnp.square(ordered)[::-1])[::-1], zero])
+    k = jnp.arange(ordered.size + 1).astype(mu.dtype)
+    root = clipped + jnp.sqrt(jnp.square(clipped) + graded * (k + total))
+    scales = (k + total) / jnp.where(root == 0, jnp.ones_like(root), root)
+
+    def index_at(scale: jax.Array) -> jax.Array:
+        p = jnp.minimum(1, scale * ordered)
+        bottom = jnp.sum(p * p) + total
+        one = jnp.ones_like(bottom)
+        return jnp.where(bottom == 0, one, 2 * jnp.sum(p * ordered)) / jnp.where(
+            bottom == 0, one, bottom
+        )
+
+    indices = jax.lax.map(index_at, scales)
+    best = jnp.max(indices)
+    # Not the scale of the best k: the index is flat there, and its neighbours tie with it up to
+    # rounding. Its value, which is flat, is what fixes the scale to the last digits.
+    prediction = jnp.minimum(1, mu / best)
+    return Oracle(prediction, _pooled_dice(prediction, mu), best)
+
+
+def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayLike) -> Oracle:
+    """The best prediction on a region that is there or not, one image at a time (C16).
+
+    The expected Dice falls, then rises with q, so the optimum is at an end: q = 1 iff μ > ½. A
+    start below the break-even (`break_even_odds`) slides to 0 all the same: a spurious minimum.
+
+    Args:
+        presence: μ, the probability that the region is there, [...].
+        volume: V, its pixels.
+        smooth: s, in pixels, as in `dice_loss`.
+
+    Returns:
+        An `Oracle`; ``prediction`` is q, ``dice`` and ``optimum`` the expected smoothed Dice.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> oracle = dj.analysis.empty_image_oracle(0.75, 3.0, smooth=1.0)
+        >>> print(oracle.prediction, oracle.dice)
+        1.0 0.8125
+
+    References:
+        C16 of the theory page; Tilborghs et al. (2022).
+    """
+    mu, v, s = (
+        _floating(name, x)
+        for name, x in (
+            ("presence", presence),
+            ("volume", volume),
+            ("smooth", smooth),
+        )
+    )
+    wrong = s / (v + s)
+    filled, empty = mu + (1 - mu) * wrong, mu * wrong + (1 - mu)
+    best = jnp.maximum(filled, empty)
+    return Oracle((filled > empty).astype(best.dtype), best, best)

@@ -1,0 +1,174 @@
+"""The pass itself, with terms of its own: what it is given is summed, however it is cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dice_jax._pass import op as work
+from dice_jax._pass import primitive as pixel_pass
+from dice_jax._pass import tpu_blocks as blocks
+from dice_jax._pass.api import sum_over_pixels
+
+SHAPES = {
+    "plain": (3, 5, 4),
+    "tiled": (3, 64, 65),
+    "tiled with a rest": (4099,),
+    "many regions": (40, 300),
+}
+
+
+@pytest.fixture(params=["tiles", "blocks", "whole"], autouse=True)
+def way(request, monkeypatch):
+    """Go over the pixels as another platform would."""
+    if request.param != "tiles":
+        monkeypatch.setattr(pixel_pass, "in_tiles", WAYS[request.param])
+        monkeypatch.setattr(blocks, "_BLOCK_PIXELS", 1000)
+    return request.param
+
+
+WAYS = {"blocks": blocks.in_blocks, "whole": work.whole}
+
+
+def axes_of(shape, kept):
+    return tuple(range(kept, len(shape)))
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+@pytest.mark.parametrize(
+    ("name", "kept"), [(n, k) for n, s in SHAPES.items() for k in (0, 1) if len(s) > k]
+)
+def test_what_all_pixels_share_is_differentiated_and_mapped_over_in_every_path(name, kept, classes):
+    """A power, a distance matrix."""
+    shape = SHAPES[name]
+    axes, ndim = axes_of(shape, kept), len(shape)
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.uniform(0.1, 1, shape if classes is None else (*shape, classes)))
+        mix = jnp.asarray(rng.uniform(size=(3, 3)))
+
+        def terms_of(x, power, mix):
+            mixed = x if classes is None else x @ mix
+            return {"power": mixed**power, "count": jnp.ones_like(mixed)}
+
+        def passed(x, power, mix):
+            shared = (power, mix)
+            return sum_over_pixels(terms_of, (x,), axes, ndim, shared)["power"].sum()
+
+        def written_out(x, power, mix):
+            return jnp.sum(terms_of(x, power, mix)["power"])
+
+        for function in (
+            jax.value_and_grad,
+            lambda f: jax.grad(f, (0, 1, 2)),
+            lambda f: lambda *a: jax.jvp(jax.grad(f), a, a)[1],
+        ):
+            actual = jax.jit(function(passed))(x, jnp.float64(1.7), mix)
+            expected = jax.jit(function(written_out))(x, jnp.float64(1.7), mix)
+            jax.tree.map(
+                lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-10), actual, expected
+            )
+        powers = jnp.array([0.5, 2.0])
+        mapped = jax.vmap(jax.grad(passed, 1), (None, 0, None))(x, powers, mix)
+        looped = [jax.grad(written_out, 1)(x, p, mix) for p in powers]
+        np.testing.assert_allclose(mapped, looped, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4096,), (4099,), (2, 61, 67), (5, 7, 128), (2**13 + 64,)], ids=str
+)
+def test_every_pixel_is_counted_once(shape):
+    """Each pixel holds a number of its own: none is left out, none taken twice."""
+    with jax.enable_x64(True):
+        x = jnp.arange(np.prod(shape), dtype=jnp.float64).reshape(shape) + 1
+        axes = tuple(range(len(shape)))
+        value, gradient = jax.value_and_grad(
+            lambda x: sum_over_pixels(lambda x: x * x, (x,), axes, len(shape))
+        )(x)
+        np.testing.assert_allclose(value, np.sum(np.square(np.asarray(x))), rtol=1e-13)
+        np.testing.assert_allclose(gradient, 2 * np.asarray(x), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_term_may_have_axes_that_no_operand_has(name):
+    """A histogram's bins: the gradient of a large image too."""
+    shape = SHAPES[name]
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=shape), jnp.float32)
+    bins = np.array([1.0, 2.0, 4.0], np.float32)
+
+    def summed(x):
+        return sum_over_pixels(lambda x: x[..., None] * bins, (x,), axes_of(shape, 0), len(shape))
+
+    np.testing.assert_allclose(summed(x), np.sum(np.asarray(x, np.float64)) * bins, rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(lambda x: summed(x).sum())(x), np.full(shape, 7.0))
+
+
+def test_each_way_is_the_one_that_was_asked_for(way):
+    """Tiles are many small steps of a loop, blocks few large ones, the whole is no loop."""
+    x = jnp.zeros((4, 5, 300))
+    text = jax.jit(lambda x: sum_over_pixels(jnp.square, (x,), (0, 1, 2), 3)).lower(x).as_text()
+    assert ("while" in text) == (way != "whole")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_pass_is_mapped_and_differentiated_to_any_order(kept):
+    """Third derivatives, forward over reverse, a map over any argument."""
+    shape = (2, 51, 49)
+    axes = axes_of(shape, kept)
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(*shape, 2)))
+        w = jnp.asarray(rng.uniform(0.5, 1, (2, 1, 49)))
+        powers = jnp.asarray([0.5, 2.0])
+        mask = jnp.asarray(rng.uniform(size=(3, *shape)) < 0.5)
+
+        def terms(x, w, mask, power):
+            fields = jax.nn.sigmoid(x) * w[..., None] ** power
+            return jnp.where(mask[..., None], fields, jnp.zeros_like(fields))
+
+        def passed(x, w, mask, power):
+            return sum_over_pixels(terms, (x, w, mask), axes, 3, (power,))
+
+        def written_out(x, w, mask, power):
+            return jnp.sum(terms(x, w, mask, power), axes)
+
+        def third(f):
+            def loss(x, w, power):
+                return jnp.sum(jnp.sin(f(x, w, mask[0], power)))
+
+            def curvature(x, w, power):
+                slope, along = jax.jvp(
+                    lambda *a: jax.grad(loss, (0, 1, 2))(*a), (x, w, power), (x, w, power)
+                )
+                return sum(jnp.sum(a * b) for a, b in zip(slope, along, strict=True))
+
+            return jax.grad(curvature, (0, 1, 2))(x, w, powers[1])
+
+        def mapped(f):
+            loss = jax.vmap(
+                jax.vmap(jax.grad(lambda *a: jnp.sum(f(*a) ** 2), (0, 3)), (None, None, 0, None)),
+                (None, None, None, 0),
+            )
+            return loss(x, w, mask, powers)
+
+        for what in (third, mapped):
+            actual, expected = what(passed), what(written_out)
+            jax.tree.map(
+                lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-9),
+                actual,
+                expected,
+            )
+
+
+def test_a_pass_that_is_linear_in_an_argument_is_transposed():
+    x, w = jnp.full((90, 91), 3.0), jax.ShapeDtypeStruct((90, 1), jnp.float32)
+    weigh = jax.linear_transpose(lambda w: sum_over_pixels(jnp.multiply, (x, w), (0, 1), 2), w)
+    np.testing.assert_allclose(weigh(jnp.float32(2))[0], np.full((90, 1), 2 * 3 * 91))
+
+
+def test_a_pass_whose_only_argument_is_transposed_knows_its_pixels():
+    """Nothing but the argument itself says how large a block is."""
+    x = jax.ShapeDtypeStruct((90, 91, 2), jnp.float32)
+    double = jax.linear_transpose(lambda x: sum_over_pixels(lambda x: 2 * x, (x,), (0, 1), 2), x)
+    (gradient,) = double(jnp.array([1.0, 3.0], jnp.float32))
+    np.testing.assert_array_equal(gradient, np.broadcast_to([2.0, 6.0], x.shape))

@@ -1,0 +1,44 @@
+"""The recipes of docs/scale.md run, and agree with each other and with one piece."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+
+
+@pytest.fixture(scope="module")
+def page():
+    """Run every block of Python on the page, in order, as a reader would."""
+    names: dict = {}
+    # Flax and Optax rely on implicit promotion; a reader's session allows it.
+    with jax.numpy_dtype_promotion("standard"):
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+            exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+def test_accumulated_and_sharded_training_are_the_same_training(page):
+    assert len(page["accumulated_losses"]) == 3
+    np.testing.assert_allclose(page["accumulated_losses"], page["sharded_losses"], rtol=1e-4)
+    np.testing.assert_allclose(page["mapped_losses"], page["sharded_losses"], rtol=1e-4)
+
+
+def test_training_goes_down(page):
+    for name in ("accumulated_losses", "sharded_losses", "mapped_losses", "streamed_losses"):
+        assert page[name][-1] < page[name][0]
+
+
+def test_the_stream_is_the_loss_of_all_tiles_together(page):
+    with jax.numpy_dtype_promotion("standard"):
+        whole = jax.tree.map(lambda *x: np.concatenate(x), *page["tiles"]())
+        loss = jax.jit(lambda p: page["loss_fn"](page["tile_sums"](p, whole)))(page["start"])
+    np.testing.assert_allclose(page["streamed_losses"][0], loss, rtol=1e-5)
+
+
+def test_the_figure_is_there():
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", PAGE.read_text()):
+        assert (PAGE.parent / picture).stat().st_size > 10_000
