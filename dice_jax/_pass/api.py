@@ -1,4 +1,4 @@
-"""One pass over the pixels: per-pixel terms, summed over some axes; it knows nothing of Dice."""
+"""The entrance to the pass: per-pixel terms, summed over some axes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 
-from dice_jax._pass.cpu_tiles import worth_tiling
-from dice_jax._pass.op import total
-from dice_jax._pass.tpu_blocks import worth_blocks
+from dice_jax._pass.cpu_tiles import should_tile
+from dice_jax._pass.op import Arrays, evaluated, total
+from dice_jax._pass.tpu_blocks import should_block
 
 __all__ = ["sum_over_pixels"]
 
-Arrays = tuple[jax.Array, ...]
 # Maps the operands, cut to any block of pixels, and what they share to a pytree of arrays.
 Terms = Callable[..., Any]
 
@@ -27,37 +26,46 @@ def sum_over_pixels(
 ) -> Any:
     """Add up per-pixel terms over some pixel axes, reading every operand once.
 
-    A derivative computes a pixel's terms again instead of storing anything. On a CPU the pixels are
-    taken in tiles that stay in its cache, on a TPU in blocks that stay on the chip; where they are
-    spread over several devices, each takes its own. Elsewhere, and for few pixels, it is one
-    expression, which XLA fuses. Which of them is decided when the program is lowered: a TPU program
-    may be compiled on a CPU host.
+    A derivative computes a pixel's terms again instead of storing them. The package's docstring
+    says which implementations exist and which one runs.
 
     Args:
-        terms: maps operands [..., *trailing], and then ``shared``, to a pytree of arrays
-            [..., *trailing], pixel by pixel: it must not mix pixels, nor close over traced values.
+        terms: maps operands, cut to a block of pixels, and then ``shared`` to a pytree of arrays,
+            or of functions without arguments that return one: these run only if their sum is read.
+            It must treat every pixel alone, and must not close over traced values. Its keyword
+            ``axis`` is −1 where blocks are [*block, *trailing] and 0 where they are
+            [*trailing, *block], which is where a single trailing axis, the classes, lies.
         operands: arrays whose first ``ndim`` axes are the pixel shape, the first one's; the others
             may have axes of size 1 there. Their further axes are free.
         axes: the pixel axes to sum over, ascending.
         ndim: how many axes are pixel axes.
-        shared: arrays that every pixel needs, a traced option or a distance matrix.
+        shared: arrays that every pixel needs: a traced option, a distance matrix.
 
     Returns:
-        The pytree of ``terms``, with the pixel axes ``axes`` summed: by several partial sums each,
-        never by one running sum, which drifts (relative error 5e-3 at 2^28 pixels in float32).
+        The pytree of ``terms``, [*batch axes, *trailing]: summed over the pixel axes ``axes``, in
+        several partial sums each. One running sum drifts (relative error 5e-3 at 2^28 pixels in
+        float32).
     """
     shape = operands[0].shape[:ndim]
-    large = worth_tiling(shape, axes) or (axes and worth_blocks(shape))
-    # Partly one device's own and partly the compiler's to spread: only an expression is both.
-    if not large or _partly_manual():
-        return jax.tree.map(lambda term: total(term, axes), terms(*operands, *shared))
+    if not _is_large(shape, axes) or _partly_manual():
+        values = evaluated(terms(*operands, *shared, axis=-1))
+        return jax.tree.map(lambda value: total(value, axes), values)
     # jax.extend, which it stands on, takes longer to import than the rest of the library.
-    from dice_jax._pass.primitive import sums_of_pixels
+    from dice_jax._pass.primitive import bound_pass
 
-    return sums_of_pixels(terms, operands, axes, shape, shared)
+    return bound_pass(terms, operands, axes, shape, shared)
+
+
+def _is_large(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    # The sizes of a program for export may be symbols: such a program is one expression.
+    known = all(isinstance(n, int) for n in shape)
+    return known and (should_tile(shape, axes) or (bool(axes) and should_block(shape)))
 
 
 def _partly_manual() -> bool:
-    """Whether `shard_map` has taken over some of the mesh's axes, but not all of them."""
+    """Whether `jax.shard_map` has made some axes of the mesh manual, but not all of them.
+
+    There the compiler spreads each device's part further, and would gather what a loop goes over.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     return bool(mesh.manual_axes) and set(mesh.manual_axes) != set(mesh.axis_names)

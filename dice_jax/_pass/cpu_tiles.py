@@ -1,9 +1,7 @@
-"""How a CPU goes over pixels: tile by tile, each so small that it stays in a core's cache."""
+"""The CPU's implementation: tiles of pixels, each so small that it stays in a core's cache."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,18 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dice_jax._pass.op import Result, Work, summed, total, whole, zeros_beside
+from dice_jax._pass.config import config
+from dice_jax._pass.fused_xla import fused
+from dice_jax._pass.op import Arrays, PixelOp, Result, only, summed, zeros_beside
 
-__all__ = ["in_tiles", "worth_tiling"]
+__all__ = ["should_tile", "tiled"]
 
-Arrays = tuple[jax.Array, ...]
+# int32 counts the pixels.
+_MOST_PIXELS = 2**31 - 1
 
 
 class _Plan(NamedTuple):
-    """How pixels are cut: into regions kept apart, and for each the tiles, rows and lanes.
+    """How pixels are cut: into regions, and each region into tiles.
 
-    A tile is added up row on row, lane by lane: one running sum would wait for its own last
-    addition, a row of them fills the vector registers.
+    A tile's pixels are [rows, lanes]. Its rows are added up, its lanes stay apart until the end: a
+    single running sum would wait for its own last addition, a row of them fills vector registers.
     """
 
     regions: int
@@ -30,7 +31,7 @@ class _Plan(NamedTuple):
     rows: int
     lanes: int
     rest: int  # pixels of a region beyond the last whole tile
-    pixels_last: bool  # how a tile lies in the cache: [*trailing, *pixels]; or as the image does
+    layout: int  # 0: a tile lies as [*trailing, *pixels]; −1: as the image does, trailing axes last
 
     @property
     def tile(self) -> int:
@@ -40,258 +41,231 @@ class _Plan(NamedTuple):
     def pixels(self) -> int:
         return self.tiles * self.tile + self.rest
 
-
-# Measured on XLA:CPU. A tile of few classes lies in the cache with its pixels last, which fill the
-# vector registers; reductions of 4,096 elements and more go to another runtime, which takes twice
-# as long. Many classes fill the registers themselves: there a tile's fixed costs weigh more.
-_MANY_CLASSES = 48
-_TILE_ELEMENTS, _LANES = 2048, 128
-_TILE_ELEMENTS_OF_MANY_CLASSES, _LANE_ELEMENTS_OF_MANY_CLASSES = 32768, 128
-# Below this many pixels a loop costs more than it saves; beyond the most, int32 cannot count them.
-_FEWEST_PIXELS, _MOST_PIXELS = 4096, 2**31 - 1
-_FEWEST_PIXELS_PER_REGION = 256
-# The longest running sum, of rows within a tile and of tiles: in float32, 32 additions drift by
-# less than 1e-6 even where every rounding has the same sign.
-_MOST_ROWS = 32
-_BRANCHES = 32
+    @property
+    def block(self) -> tuple[int, ...]:
+        return (self.tile,)
 
 
-def worth_tiling(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     """Tell whether a loop over tiles is worth its costs.
 
     Args:
         shape: the pixel shape.
-        axes: the pixel axes that tiles are cut from, ascending.
+        axes: the pixel axes that are summed, ascending.
 
     Returns:
-        Whether there are enough pixels, and those of a region lie side by side.
+        Whether there are enough pixels, and the pixels of a region lie side by side.
     """
-    kept = len(shape) - len(axes)
-    pixels = math.prod(shape[kept:])
+    batch = len(shape) - len(axes)
+    sizes = config()
     return (
-        axes == tuple(range(kept, len(shape)))
-        and pixels >= _FEWEST_PIXELS_PER_REGION
-        and _FEWEST_PIXELS <= math.prod(shape) <= _MOST_PIXELS
+        axes == tuple(range(batch, len(shape)))
+        and math.prod(shape[batch:]) >= sizes.fewest_region_pixels
+        and sizes.fewest_pixels <= math.prod(shape) <= _MOST_PIXELS
     )
 
 
 def _plan(shape: tuple[int, ...], axes: tuple[int, ...], classes: int) -> _Plan:
-    kept = len(shape) - len(axes)
-    pixels = math.prod(shape[kept:])
-    if few := classes < _MANY_CLASSES:
-        elements, lanes = _TILE_ELEMENTS, _LANES
+    batch, sizes = len(shape) - len(axes), config()
+    pixels = math.prod(shape[batch:])
+    few = classes < sizes.many_classes
+    if few:
+        elements, lanes = sizes.tile_elements, sizes.lanes
     else:
-        elements, lanes = _TILE_ELEMENTS_OF_MANY_CLASSES, _LANE_ELEMENTS_OF_MANY_CLASSES // classes
+        elements = sizes.tile_elements_of_many_classes
+        lanes = sizes.lane_elements_of_many_classes // classes
     most = max(32, elements // classes)
     tile = _largest_divisor(pixels, most)
     if tile < most // 16:
-        # Nothing near the best size divides the pixels: cut off the rest.
+        # Nothing near the best size divides the pixels: leave a rest.
         tile = min(most, pixels)
-    lanes = _largest_divisor(tile, max(1, lanes, tile // _MOST_ROWS))
-    tiles = pixels // tile
-    rest = pixels - tiles * tile
-    return _Plan(math.prod(shape[:kept]), tiles, tile // lanes, lanes, rest, few)
+    lanes = _largest_divisor(tile, max(1, lanes, tile // sizes.most_rows))
+    tiles, rest = divmod(pixels, tile)
+    return _Plan(math.prod(shape[:batch]), tiles, tile // lanes, lanes, rest, 0 if few else -1)
 
 
 def _largest_divisor(n: int, most: int) -> int:
     return max(d for d in range(1, min(n, most) + 1) if n % d == 0)
 
 
-def in_tiles(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
-    """Do the work in tiles that stay in a core's cache.
+def tiled(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
+    """Compute everything tile by tile.
 
     Args:
-        work: what to do.
-        valid: boolean, the pixel shape: which pixels exist; ``None``: all.
-        arguments: of the work.
+        op: what is computed.
+        arguments: of the op.
 
     Returns:
         Its results.
     """
-    if not worth_tiling(work.shape, work.axes):
-        return whole(work, valid, arguments)
-    ndim = len(work.shape)
-    shapes = [x.shape for x in arguments] + [r.aval.shape for r in work.results if r.pixel]
+    ndim = len(op.shape)
+    shapes = [x.shape for x in arguments] + [r.aval.shape for r in op.results if r.pixel]
     classes = max(math.prod(shape[ndim:]) for shape in shapes)
-    tiles = _Tiles(work, valid, arguments, _plan(work.shape, work.axes, classes))
-    mapped = work.only(pixel=True)
-    sums = iter(tiles.add_up(work.only(pixel=False)))
-    # Elementwise: the compiler fuses the whole expression, and spreads it over the cores.
-    elementwise = all(len(shape) == ndim for shape in shapes)
-    maps = iter(whole(mapped, valid, arguments) if elementwise else tiles.map(mapped))
-    return tuple(next(maps if result.pixel else sums) for result in work.results)
+    tiles = _Tiles(op, arguments, _plan(op.shape, op.axes, classes))
+    maps = [i for i, result in enumerate(op.results) if result.pixel]
+    sums = [i for i, result in enumerate(op.results) if not result.pixel]
+    values = dict(zip(sums, tiles.add_up(only(op, sums)), strict=True))
+    if maps:
+        # Without classes, XLA:CPU fuses the whole expression, and spreads it over the cores.
+        elementwise = all(len(shape) == ndim for shape in shapes)
+        of_maps = only(op, maps)
+        images = fused(of_maps, arguments) if elementwise else tiles.map(of_maps)
+        values |= dict(zip(maps, images, strict=True))
+    return tuple(values[i] for i in range(len(op.results)))
 
 
 class _Tiles:
-    """The arguments of a work, ready to be cut into tiles, and the two loops over them."""
+    """The arguments of an op, ready to be cut into tiles, and the two loops over them."""
 
-    def __init__(
-        self, work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array], plan: _Plan
-    ) -> None:
-        self._shape, self._plan, self._arguments = work.shape, plan, work.arguments
-        self._kept = len(work.shape) - len(work.axes)
-        self._dtypes = [x.dtype for x in arguments]
-        self._valid = None if valid is None else valid.reshape(-1)
-        self._zeros = functools.partial(zeros_beside, arguments[0])
+    def __init__(self, op: PixelOp, arguments: Sequence[jax.Array], plan: _Plan) -> None:
+        self._shape, self._batch, self._plan = op.shape, len(op.batch_axes), plan
+        self._like, self._dtypes = arguments[0], [x.dtype for x in arguments]
+        self._arguments = op.arguments
         self._arrays = [
             self._flat(x) if argument.pixel else self._of_regions(x)
-            for x, argument in zip(arguments, work.arguments, strict=True)
+            for x, argument in zip(arguments, op.arguments, strict=True)
         ]
 
     def _flat(self, x: jax.Array) -> jax.Array:
+        """Put the pixels of all regions on one axis; once, where all regions have the same."""
         trailing = x.shape[len(self._shape) :]
-        # What is the same in all regions is there once.
-        same = math.prod(x.shape[: self._kept]) == 1
-        lead = x.shape[: self._kept] if same else self._shape[: self._kept]
-        x = jnp.broadcast_to(x, lead + self._shape[self._kept :] + trailing)
+        same = math.prod(x.shape[: self._batch]) == 1
+        lead = x.shape[: self._batch] if same else self._shape[: self._batch]
+        x = jnp.broadcast_to(x, lead + self._shape[self._batch :] + trailing)
         return _as_bits(x.reshape(-1, *trailing))
 
     def _of_regions(self, x: jax.Array) -> jax.Array:
-        ndim = len(self._shape)
-        lead, trailing = x.shape[: self._kept], x.shape[ndim:]
+        lead, trailing = x.shape[: self._batch], x.shape[len(self._shape) :]
         x = x.reshape(lead + trailing)
         if math.prod(lead) > 1:
-            x = jnp.broadcast_to(x, self._shape[: self._kept] + trailing)
+            x = jnp.broadcast_to(x, self._shape[: self._batch] + trailing)
         return x.reshape(-1, *trailing)
 
-    def _results(
-        self, work: Work, region: Any, start: Any, block: tuple[int, ...]
-    ) -> list[tuple[jax.Array, Result]]:
-        """Compute a block of every result, in the tile's order; or [*trailing], summed already."""
-        size = math.prod(block)
+    def _values(self, op: PixelOp, region: Any, start: Any, block: tuple[int, ...]) -> Arrays:
+        """Compute a block of every result, in the plan's layout."""
+        plan, size = self._plan, math.prod(block)
 
-        def pixels(x: jax.Array) -> jax.Array:
-            at = start
-            if x.shape[0] > self._plan.pixels:
-                at = region * jnp.int32(self._plan.pixels) + start
-            return jax.lax.dynamic_slice_in_dim(x, at, size)
-
-        blocks = [None if self._valid is None else pixels(self._valid).reshape(block)]
-        for x, argument, dtype in zip(self._arrays, self._arguments, self._dtypes, strict=True):
-            if argument.pixel:
-                part = pixels(x)
-                if self._moved(part):
-                    # The barriers here and in `map`: else the compiler fuses the moving of axes
-                    # into every operation, which then goes along the classes.
-                    part = jax.lax.optimization_barrier(jnp.moveaxis(part, 0, -1))
-                    part = part.reshape(part.shape[:-1] + block)
-                else:
-                    part = part.reshape(block + part.shape[1:])
-                blocks.append(_from_bits(part, dtype))
+        def pixels(x: jax.Array, dtype: Any) -> jax.Array:
+            at = start if x.shape[0] == plan.pixels else region * jnp.int32(plan.pixels) + start
+            part = _cut(x, at, size)
+            if self._moves(part):
+                # The barriers here and in `map` keep the moving of axes apart: fused into the
+                # arithmetic, it would make every operation run along the classes.
+                part = jax.lax.optimization_barrier(jnp.moveaxis(part, 0, -1))
+                part = part.reshape(part.shape[:-1] + block)
             else:
-                blocks.append(x[region] if x.shape[0] > 1 else x[0])
-        trailing = [0, *(argument.trailing for argument in self._arguments)]
-        out = [result.trailing for result in work.results]
-        if self._plan.pixels_last and any((*trailing, *out)):
-            # jax.extend, which it stands on, takes longer to import than the rest of the library.
-            from dice_jax._pass.pixels_last import evaluate_pixels_last
+                part = part.reshape(block + part.shape[1:])
+            return _from_bits(part, dtype)
 
-            values = evaluate_pixels_last(work.function, blocks, trailing, out, block)
-        else:
-            values = work.function(*blocks)
-        return list(zip(values, work.results, strict=True))
+        blocks = [
+            pixels(x, dtype) if argument.pixel else x[region if x.shape[0] > 1 else 0]
+            for x, argument, dtype in zip(self._arrays, self._arguments, self._dtypes, strict=True)
+        ]
+        return op(plan.layout, *blocks)
 
-    def _moved(self, part: jax.Array) -> bool:
-        return self._plan.pixels_last and part.ndim > 1
+    def _moves(self, part: jax.Array) -> bool:
+        return self._plan.layout == 0 and part.ndim > 1
 
-    @property
-    def _last(self) -> int:
-        """The axis of a tile's lanes, and of its pixels when they are one axis."""
-        return -1 if self._plan.pixels_last else 0
-
-    @property
-    def _block(self) -> tuple[int, ...]:
-        # An axis of size 1 among these makes XLA:CPU copy.
-        return tuple(n for n in (self._plan.rows, self._plan.lanes) if n > 1) or (1,)
-
-    def add_up(self, work: Work) -> Arrays:
+    def add_up(self, op: PixelOp) -> Arrays:
         """Sum the tiles of each region, and its rest."""
-        if not work.results:
+        if not op.results:
             return ()
         plan = self._plan
+        # The axis of a tile's lanes, and of a rest's pixels.
+        last = -1 if plan.layout == 0 else 0
 
-        def tile_sums(region: Any, index: Any) -> Arrays:
-            values = self._results(work, region, index * jnp.int32(plan.tile), self._block)
-            return tuple(self._lanes(value, result) for value, result in values)
+        def lanes_of(value: jax.Array, result: Result) -> jax.Array:
+            if result.reduced:
+                return jnp.expand_dims(value, last)
+            if plan.layout == 0:
+                return jnp.sum(value.reshape(*value.shape[:-1], plan.rows, plan.lanes), -2)
+            return jnp.sum(value.reshape(plan.rows, plan.lanes, *value.shape[1:]), 0)
 
-        zero = tuple(
-            self._zeros(shape.shape, shape.dtype)
-            for shape in jax.eval_shape(tile_sums, jnp.int32(0), jnp.int32(0))
-        )
+        def empty(result: Result) -> jax.Array:
+            trailing, lanes = (
+                result.aval.shape[len(self._shape) :],
+                1 if result.reduced else plan.lanes,
+            )
+            shape = (*trailing, lanes) if plan.layout == 0 else (lanes, *trailing)
+            return zeros_beside(self._like, shape, _wide(result.aval.dtype))
 
-        def branch(region: Any, first: Any, height: int) -> Any:
-            """Sum up to _BRANCHES ** height tiles, no running sum longer than _BRANCHES."""
-            if height == 0:
-                return tile_sums(region, first)
-            below = _BRANCHES ** (height - 1)
-            branches = jnp.minimum(_BRANCHES, -((first - plan.tiles) // below))
+        x64 = bool(jax.config.read("jax_enable_x64"))
 
-            def step(k: jax.Array, sums: Arrays) -> Arrays:
-                return tuple(map(jnp.add, sums, branch(region, first + k * below, height - 1)))
-
-            return jax.lax.fori_loop(jnp.int32(0), branches, step, zero)
-
+        # Tiles are added up in float64: a running sum of float32 would drift over many tiles.
+        @jax.enable_x64(True)
         def of_region(region: jax.Array) -> Arrays:
-            height = next(h for h in itertools.count() if _BRANCHES**h >= plan.tiles)
-            lanes = branch(region, jnp.int32(0), height)
-            sums = tuple(_sum_pairwise(jnp.moveaxis(x, self._last, 0)) for x in lanes)
-            if plan.rest:
-                start = jnp.int32(plan.tiles * plan.tile)
-                values = self._results(work, region, start, (plan.rest,))
-                rest = (total(v, (self._last,) if v.ndim > r.trailing else ()) for v, r in values)
-                sums = tuple(map(jnp.add, sums, rest))
-            return sums
+            @jax.enable_x64(x64)
+            def tile_sums(index: jax.Array) -> Arrays:
+                values = self._values(op, region, index * jnp.int32(plan.tile), plan.block)
+                return tuple(map(lanes_of, values, op.results))
 
-        regions = jnp.arange(plan.regions, dtype=jnp.int32)
-        lead = self._shape[: self._kept] + (1,) * (len(self._shape) - self._kept)
+            @jax.enable_x64(x64)
+            def rest_sums() -> Arrays:
+                start = jnp.int32(plan.tiles * plan.tile)
+                return self._values(op, region, start, (plan.rest,))
+
+            def step(index: jax.Array, sums: Arrays) -> Arrays:
+                return tuple(
+                    s + v.astype(s.dtype) for s, v in zip(sums, tile_sums(index), strict=True)
+                )
+
+            start, tiles = tuple(map(empty, op.results)), jnp.int32(plan.tiles)
+            lanes = jax.lax.fori_loop(jnp.int32(0), tiles, step, start)
+            sums = [_sum_lanes(x, last) for x in lanes]
+            if plan.rest:
+                rest = zip(rest_sums(), op.results, lanes, strict=True)
+                for i, (value, result, x) in enumerate(rest):
+                    value = value.astype(x.dtype)
+                    sums[i] += value if result.reduced else jnp.sum(value, last)
+            return tuple(s.astype(r.aval.dtype) for s, r in zip(sums, op.results, strict=True))
+
+        if plan.regions == 1:
+            values = of_region(jnp.int32(0))
+        else:
+            values = jax.lax.map(of_region, jnp.arange(plan.regions, dtype=jnp.int32))
+        lead = self._shape[: self._batch] + (1,) * (len(self._shape) - self._batch)
         return tuple(
-            summed(value.reshape(lead + value.shape[1:]), result)
-            for value, result in zip(jax.lax.map(of_region, regions), work.results, strict=True)
+            summed(value.reshape(lead + result.aval.shape[len(self._shape) :]), result)
+            for value, result in zip(values, op.results, strict=True)
         )
 
-    def _lanes(self, value: jax.Array, result: Result) -> jax.Array:
-        """Sum the rows of a tile, and keep its lanes: an axis in the tile's order."""
-        if value.ndim == result.trailing:  # summed already
-            return jnp.expand_dims(value, self._last)
-        if self._plan.rows == 1:
-            return value
-        if self._plan.lanes == 1:
-            return jnp.sum(value, self._last, keepdims=True)
-        return jnp.sum(value, -2 if self._plan.pixels_last else 0)
-
-    def map(self, work: Work) -> Arrays:
+    def map(self, op: PixelOp) -> Arrays:
         """Write the results tile by tile, each in its place."""
-        if not work.results:
-            return ()
         plan, ndim = self._plan, len(self._shape)
 
         def write(region: Any, start: Any, block: tuple[int, ...], written: Arrays) -> Arrays:
-            at = region * jnp.int32(plan.pixels) + start
+            at = region * jnp.int32(plan.pixels) + start if plan.regions > 1 else start
 
             def put(into: jax.Array, value: jax.Array, result: Result) -> jax.Array:
                 bits, trailing = _as_bits(value.astype(result.aval.dtype)), into.shape[1:]
-                if self._moved(into):
+                if self._moves(into):
                     bits = jax.lax.optimization_barrier(bits.reshape(*trailing, -1))
                     bits = jnp.moveaxis(bits, -1, 0)
                 else:
                     bits = bits.reshape(-1, *trailing)
-                return jax.lax.dynamic_update_slice_in_dim(into, bits, at, 0)
+                index = (at, *(jnp.int32(0),) * (into.ndim - 1))
+                return jax.lax.dynamic_update_slice(into, bits, index, allow_negative_indices=False)
 
-            values = self._results(work, region, start, block)
-            return tuple(put(into, *value) for into, value in zip(written, values, strict=True))
+            values = self._values(op, region, start, block)
+            return tuple(map(put, written, values, op.results))
 
         def tile(index: jax.Array, written: Arrays) -> Arrays:
-            region, start = index // plan.tiles, index % plan.tiles * plan.tile
-            return write(region, start, self._block, written)
+            if plan.regions == 1:
+                region, place = jnp.int32(0), index
+            else:
+                region, place = index // plan.tiles, index % plan.tiles
+            return write(region, place * jnp.int32(plan.tile), plan.block, written)
 
         def rest(region: jax.Array, written: Arrays) -> Arrays:
             return write(region, jnp.int32(plan.tiles * plan.tile), (plan.rest,), written)
 
         written = tuple(
-            self._zeros(
-                (math.prod(self._shape), *result.aval.shape[ndim:]), _bits(result.aval.dtype)
+            zeros_beside(
+                self._like,
+                (math.prod(self._shape), *result.aval.shape[ndim:]),
+                _bits(result.aval.dtype),
             )
-            for result in work.results
+            for result in op.results
         )
         zero, tiles = jnp.int32(0), jnp.int32(plan.regions * plan.tiles)
         written = jax.lax.fori_loop(zero, tiles, tile, written)
@@ -302,15 +276,24 @@ class _Tiles:
             value = _from_bits(bits, result.aval.dtype)
             return summed(value.reshape(self._shape + bits.shape[1:]), result)
 
-        return tuple(map(whole_image, written, work.results))
+        return tuple(map(whole_image, written, op.results))
 
 
-def _sum_pairwise(lanes: jax.Array) -> jax.Array:
-    """Add up the first axis pairwise, which rounds log2(n) times instead of n times."""
-    while (n := lanes.shape[0]) > 1:
-        paired = lanes[: n // 2] + lanes[n // 2 : 2 * (n // 2)]
-        lanes = jnp.concatenate([paired, lanes[-1:]]) if n % 2 else paired
-    return lanes[0]
+def _cut(x: jax.Array, start: Any, size: int) -> jax.Array:
+    index = (start, *(jnp.int32(0),) * (x.ndim - 1))
+    sizes = (size, *x.shape[1:])
+    return jax.lax.dynamic_slice(x, index, sizes, allow_negative_indices=False)
+
+
+def _sum_lanes(lanes: jax.Array, last: int) -> jax.Array:
+    lanes = jnp.moveaxis(lanes, last, -1)
+    inner = math.gcd(32, lanes.shape[-1])
+    rows = jnp.sum(lanes.reshape(*lanes.shape[:-1], -1, inner), -1)
+    return jnp.sum(jax.lax.optimization_barrier(rows), -1)
+
+
+def _wide(dtype: Any) -> Any:
+    return jnp.float64 if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 # XLA:CPU has no bfloat16 arithmetic: a loop that carries an array of that type converts the whole

@@ -1,4 +1,4 @@
-"""What a pass computes of every pixel, and the plain way to do it: in one expression."""
+"""What a pass computes at every pixel and what it sums: its data, its derivative, its transpose."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import jax.numpy as jnp
 
 __all__ = [
     "Argument",
+    "Arrays",
+    "PixelOp",
     "Result",
-    "Work",
-    "block_total",
+    "Wanted",
+    "derivative",
+    "evaluated",
     "in_manual_mesh",
+    "only",
     "summed",
     "total",
-    "whole",
+    "transposed",
     "zeros_beside",
 ]
 
 Arrays = tuple[jax.Array, ...]
+Wanted = tuple[int, ...]
 
 
 class Argument(NamedTuple):
-    """What an argument of a `Work` is.
+    """What an argument of a `PixelOp` is.
 
     Args:
-        pixel: whether it has numbers pixel by pixel, though they may be the same along some axes,
-            of size 1 then; any other has size 1 along all that tiles are cut from.
+        pixel: whether it has numbers pixel by pixel (they may be the same along some axes, of size
+            1 then). Any other argument has size 1 along all axes that are summed.
         trailing: how many axes it has behind the pixel axes.
     """
 
@@ -38,35 +43,36 @@ class Argument(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a result of a `Work` is.
+    """What a result of a `PixelOp` is.
 
     Args:
-        pixel: whether it has a number for every pixel, before any sum.
+        pixel: whether it has a number for every pixel. Any other result is a sum.
+        reduced: whether the function returns the sum over its block, and not the terms of the sum.
         trailing: how many axes it has behind the pixel axes.
         aval: its type, with all pixel axes; those that are summed have size 1.
     """
 
     pixel: bool
+    reduced: bool
     trailing: int
     aval: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Work:
-    """What is computed of every pixel, and over which axes it is summed.
+class PixelOp:
+    """What is computed at every pixel, and over which axes it is summed.
 
     Every argument and result has the pixel axes in front, each of the pixel shape's size or 1.
 
     Args:
-        function: maps ``valid`` and a block of every argument to a block of every result. A pixel
-            argument's block is [*block, *trailing], with block axes of any number and size; any
-            other comes without pixel axes, [*trailing]. A pixel result is [*block, *trailing]; any
-            other is that too, yet to be summed, or [*trailing], summed already. ``valid``, boolean
-            [*block], marks the pixels that exist; ``None``: all of them.
+        function: maps a layout, the numbers of the wanted results, and a block of every argument to
+            a block of each wanted result. In layout −1 a block is [*block, *trailing], in layout 0
+            it is [*trailing, *block], with block axes of any number and size: the layout is where a
+            single trailing axis, the classes, lies. An argument without pixels comes as
+            [*trailing]; a reduced result is that too.
         shape: the pixel shape.
-        axes: the pixel axes that tiles are cut from, ascending. What is no pixel result is summed
-            over all of them.
-        arguments: what goes in; one of them is a pixel argument.
+        axes: the pixel axes that are summed, ascending. The others are batch axes.
+        arguments: what goes in; at least one is a pixel argument.
         results: what comes out.
     """
 
@@ -76,38 +82,128 @@ class Work:
     arguments: tuple[Argument, ...]
     results: tuple[Result, ...]
 
+    def __call__(self, layout: int, *blocks: jax.Array) -> Arrays:
+        """Compute a block of every result."""
+        return self.function(layout, tuple(range(len(self.results))), *blocks)
+
     @property
-    def kept(self) -> tuple[int, ...]:
-        """The other pixel axes: what differs in them is a region of its own."""
+    def batch_axes(self) -> tuple[int, ...]:
+        """The pixel axes that are not summed: each place along them is a region of its own."""
         return tuple(k for k in range(len(self.shape)) if k not in self.axes)
 
-    def block_shape(self, blocks: Sequence[jax.Array]) -> tuple[int, ...]:
-        """Tell the block axes from a block of every argument."""
-        first = next(i for i, argument in enumerate(self.arguments) if argument.pixel)
-        return blocks[first].shape[: blocks[first].ndim - self.arguments[first].trailing]
 
-    def part(self, arguments: Sequence[jax.Array]) -> Work:
-        """The same work on a part of the pixels: the shape is what the arguments say."""
-        n = len(self.shape)
-        shape = tuple(max(x.shape[k] for x in arguments) for k in range(n))
+def only(op: PixelOp, chosen: Sequence[int]) -> PixelOp:
+    """Leave results out.
 
-        def cut(result: Result) -> Result:
-            size = result.aval.shape
-            lead = tuple(1 if size[k] == 1 else shape[k] for k in range(n))
-            return result._replace(aval=jax.ShapeDtypeStruct(lead + size[n:], result.aval.dtype))
+    Args:
+        op: what is computed.
+        chosen: the results to keep, by number.
 
-        return dataclasses.replace(self, shape=shape, results=tuple(map(cut, self.results)))
+    Returns:
+        The same with these results alone.
+    """
 
-    def only(self, *, pixel: bool) -> Work:
-        """The same work, but for the results of the other kind."""
-        chosen = [i for i, result in enumerate(self.results) if result.pixel == pixel]
+    def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
+        return op.function(layout, tuple(chosen[i] for i in wanted), *blocks)
 
-        def function(*blocks: Any) -> Arrays:
-            results = self.function(*blocks)
-            return tuple(results[i] for i in chosen)
+    return dataclasses.replace(op, function=function, results=tuple(op.results[i] for i in chosen))
 
-        results = tuple(self.results[i] for i in chosen)
-        return dataclasses.replace(self, function=function, results=results)
+
+def derivative(op: PixelOp, moving: tuple[int, ...]) -> PixelOp:
+    """Differentiate along tangents of some arguments.
+
+    Args:
+        op: what is computed.
+        moving: the arguments that have tangents, by number.
+
+    Returns:
+        What maps the arguments, followed by the tangents, to the results' tangents.
+    """
+    n = len(op.arguments)
+
+    def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
+        def of_moving(moved: dict[int, jax.Array]) -> Arrays:
+            every = (moved.get(i, x) for i, x in enumerate(blocks[:n]))
+            return op.function(layout, wanted, *every)
+
+        at = {i: blocks[i] for i in moving}
+        return jax.jvp(of_moving, (at,), (dict(zip(moving, blocks[n:], strict=True)),))[1]
+
+    arguments = op.arguments + tuple(op.arguments[i] for i in moving)
+    return dataclasses.replace(op, function=function, arguments=arguments)
+
+
+def transposed(op: PixelOp, linear: dict[int, Any], read: tuple[int, ...]) -> PixelOp:
+    """Turn cotangents of results into those of arguments that the results are linear in.
+
+    Args:
+        op: what is computed.
+        linear: the types of the linear arguments, by number.
+        read: the results that have cotangents, by number.
+
+    Returns:
+        What maps the other arguments, followed by the cotangents, to the linear arguments'
+        cotangents. Where none of these has pixels, it takes one more: any array of the pixel shape.
+    """
+    ndim = len(op.shape)
+    fixed = tuple(i for i in range(len(op.arguments)) if i not in linear)
+    arguments = [op.arguments[i] for i in fixed]
+    arguments += [Argument(op.results[i].pixel, op.results[i].trailing) for i in read]
+    if not any(argument.pixel for argument in arguments):
+        arguments.append(Argument(True, 0))
+    first = next(i for i, argument in enumerate(arguments) if argument.pixel)
+
+    def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
+        constant = dict(zip(fixed, blocks, strict=False))
+        cotangents = blocks[len(fixed) : len(fixed) + len(read)]
+        block = _block_shape(layout, blocks[first].shape, arguments[first].trailing)
+
+        def of_linear(moved: dict[int, jax.Array]) -> Arrays:
+            every = constant | moved
+            return op.function(layout, read, *(every[i] for i in range(len(every))))
+
+        def zeros(i: int, x: Any) -> jax.Array:
+            trailing = x.shape[ndim:]
+            pixels = block if op.arguments[i].pixel else ()
+            shape = pixels + trailing if layout else trailing + pixels
+            return zeros_beside(blocks[first], shape, x.dtype)
+
+        values, pull = jax.vjp(of_linear, {i: zeros(i, x) for i, x in linear.items()})
+        spread = (_spread(layout, c, value) for c, value in zip(cotangents, values, strict=True))
+        (gradients,) = pull(tuple(spread))
+        order = tuple(linear)
+        return tuple(gradients[order[i]] for i in wanted)
+
+    results = (
+        Result(op.arguments[i].pixel, not op.arguments[i].pixel, op.arguments[i].trailing, aval)
+        for i, aval in linear.items()
+    )
+    return dataclasses.replace(
+        op, function=function, arguments=tuple(arguments), results=tuple(results)
+    )
+
+
+def _block_shape(layout: int, shape: tuple[int, ...], trailing: int) -> tuple[int, ...]:
+    return shape[: len(shape) - trailing] if layout else shape[trailing:]
+
+
+def _spread(layout: int, cotangent: jax.Array, value: jax.Array) -> jax.Array:
+    """Give every pixel of a block the cotangent of the block's sum."""
+    ones = (1,) * (value.ndim - cotangent.ndim)
+    shape = ones + cotangent.shape if layout else cotangent.shape + ones
+    return jnp.broadcast_to(cotangent.reshape(shape), value.shape)
+
+
+def evaluated(terms: Any) -> Any:
+    """Call the terms that are functions.
+
+    Args:
+        terms: a pytree of arrays, and of functions without arguments that return one.
+
+    Returns:
+        The pytree of arrays.
+    """
+    return jax.tree.map(lambda term: term() if callable(term) else term, terms)
 
 
 def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -127,51 +223,6 @@ def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return jnp.sum(rows, axes)
 
 
-def in_manual_mesh() -> bool:
-    """Tell whether this is traced inside `shard_map`.
-
-    Returns:
-        Whether some axes of the mesh are the function's own business.
-    """
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
-
-
-def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Make zeros that vary over the mesh as another array does.
-
-    Inside `shard_map` a loop must not start from a constant when its body adds what varies, and the
-    derivative with respect to a constant is summed over the mesh. What is taken from the array is 0
-    and compiles to nothing; it needs no name that changes with JAX's versions.
-
-    Args:
-        like: an array that is not empty.
-        shape: of the zeros.
-        dtype: of the zeros.
-
-    Returns:
-        The zeros.
-    """
-    if not in_manual_mesh():
-        return jnp.zeros(shape, dtype)
-    first = jax.lax.stop_gradient(like[(0,) * like.ndim])
-    never = jnp.zeros((), jnp.bool_)
-    zero = jnp.where(never, first != first, never)
-    return jnp.broadcast_to(zero.astype(dtype), shape)
-
-
-def block_total(term: jax.Array, result: Result) -> jax.Array:
-    """Sum a block of a result over the pixels.
-
-    Args:
-        term: [*block, *trailing], or [*trailing], summed already.
-        result: what it is a block of.
-
-    Returns:
-        [*trailing].
-    """
-    return total(term, tuple(range(term.ndim - result.trailing)))
-
-
 def summed(value: jax.Array, result: Result) -> jax.Array:
     """Bring a result to its type.
 
@@ -187,57 +238,33 @@ def summed(value: jax.Array, result: Result) -> jax.Array:
     return value.astype(result.aval.dtype)
 
 
-def whole(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
-    """Do the work in one expression, which the compiler may fuse, and spread, as it likes.
-
-    Args:
-        work: what to do.
-        valid: boolean, the pixel shape: which pixels exist; ``None``: all.
-        arguments: of the work.
+def in_manual_mesh() -> bool:
+    """Tell whether this is traced inside `jax.shard_map`.
 
     Returns:
-        Its results.
+        Whether some axes of the mesh are manual.
     """
-    ndim = len(work.shape)
-
-    def pixels(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, work.shape + x.shape[ndim:])
-
-    def of_region(valid: jax.Array | None, *blocks: jax.Array) -> Arrays:
-        results = work.function(valid, *blocks)
-        return tuple(
-            value if result.pixel else block_total(value, result)
-            for value, result in zip(results, work.results, strict=True)
-        )
-
-    # A region is one of the axes that are kept: mapped over where they lie, nothing is moved.
-    function: Callable[..., Any] = of_region
-    blocks = [
-        pixels(x) if argument.pixel else jnp.squeeze(x, work.axes)
-        for x, argument in zip(arguments, work.arguments, strict=True)
-    ]
-    for place, k in reversed(list(enumerate(work.kept))):
-        function = _over_regions(function, work, place, k)
-    values = function(valid, *blocks)
-    return tuple(
-        summed(value if result.pixel else jnp.expand_dims(value, work.axes), result)
-        for value, result in zip(values, work.results, strict=True)
-    )
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
-def _over_regions(function: Callable[..., Any], work: Work, place: int, k: int) -> Any:
-    """Map a function of one region over the pixel axis ``k``, the ``place``-th that is kept."""
-    # The axes before it that are kept are gone already.
-    axis = k - place
+def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Make zeros that vary over the mesh as another array does.
 
-    def mapped(valid: jax.Array | None, *blocks: jax.Array) -> Arrays:
-        cut, dims = [], []
-        for x, argument in zip(blocks, work.arguments, strict=True):
-            same = not argument.pixel and x.shape[0] != work.shape[k]
-            cut.append(x[0] if same else x)
-            dims.append(axis if argument.pixel else None if same else 0)
-        out = tuple(axis if result.pixel else 0 for result in work.results)
-        valid_dim = None if valid is None else axis
-        return jax.vmap(function, in_axes=(valid_dim, *dims), out_axes=out)(valid, *cut)
+    Inside `jax.shard_map` a loop must not start from a constant when its body adds what varies, and
+    the derivative with respect to a constant is summed over the mesh. The zeros are computed from
+    the array, which compiles to nothing: JAX's own name for this changes with its versions.
 
-    return mapped
+    Args:
+        like: an array that is not empty.
+        shape: of the zeros.
+        dtype: of the zeros.
+
+    Returns:
+        The zeros.
+    """
+    if not in_manual_mesh():
+        return jnp.zeros(shape, dtype)
+    first = jax.lax.stop_gradient(like[(0,) * like.ndim])
+    never = jnp.zeros((), jnp.bool_)
+    zero = jnp.where(never, first != first, never)
+    return jnp.broadcast_to(zero.astype(dtype), shape)

@@ -1,7 +1,8 @@
-"""How a TPU goes over pixels: in blocks that stay on the chip, cut along whole axes."""
+"""The TPU's implementation: blocks of pixels that stay on the chip, cut along whole axes."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,59 +10,55 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dice_jax._pass.op import Work, whole, zeros_beside
+from dice_jax._pass.config import config
+from dice_jax._pass.fused_xla import fused
+from dice_jax._pass.op import Arrays, PixelOp, Result, zeros_beside
 
-__all__ = ["in_blocks", "worth_blocks"]
-
-Arrays = tuple[jax.Array, ...]
-
-# XLA sums over classes first and stores what it found, several numbers a pixel, before it sums over
-# pixels. Those of so many pixels stay on the chip (v5e: 128 MiB), and a block still takes so long
-# that the loop around it costs nothing to speak of.
-_BLOCK_PIXELS = 2**20
+__all__ = ["blocked", "should_block"]
 
 
-def worth_blocks(shape: tuple[int, ...]) -> bool:
+def should_block(shape: tuple[int, ...]) -> bool:
     """Tell whether there are more pixels than a block holds.
 
     Args:
         shape: the pixel shape.
 
     Returns:
-        Whether `in_blocks` cuts it.
+        Whether `blocked` cuts it.
     """
-    return math.prod(shape) > _BLOCK_PIXELS
+    return math.prod(shape) > config().block_pixels
 
 
-def in_blocks(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array]) -> Arrays:
-    """Do the work in large blocks, cut along whole axes: how the arrays lie in memory stays.
+def blocked(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
+    """Compute everything in large blocks, cut along whole axes: the layout in memory stays.
+
+    XLA:TPU sums over classes first and stores several numbers a pixel before it sums over pixels.
+    Those of a block stay on the chip.
 
     Args:
-        work: what to do.
-        valid: boolean, the pixel shape: which pixels exist; ``None``: all.
-        arguments: of the work.
+        op: what is computed.
+        arguments: of the op.
 
     Returns:
         Its results.
     """
-    if not worth_blocks(work.shape):
-        return whole(work, valid, arguments)
-    k = next(k for k, n in enumerate(work.shape) if n > 1)
-    length = work.shape[k]
-    most = max(1, _BLOCK_PIXELS * length // math.prod(work.shape))
+    if not should_block(op.shape):
+        return fused(op, arguments)
+    k = next(k for k, n in enumerate(op.shape) if n > 1)
+    length = op.shape[k]
+    most = max(1, config().block_pixels * length // math.prod(op.shape))
     size = -(-length // -(-length // most))
     blocks = -(-length // size)
-    # What is summed over the axis is kept apart until the end: one running sum would drift.
-    apart = [result.aval.shape[k] == 1 for result in work.results]
+    # Sums over the axis stay apart until the end: one running sum would drift.
+    apart = [result.aval.shape[k] == 1 for result in op.results]
 
     def step(index: Any, pixels: int, written: Arrays) -> Arrays:
         start = index * jnp.int32(size)
-
-        def cut(x: jax.Array) -> jax.Array:
-            return x if x.shape[k] == 1 else jax.lax.dynamic_slice_in_dim(x, start, pixels, k)
-
-        part = [cut(x) for x in arguments]
-        values = in_blocks(work.part(part), None if valid is None else cut(valid), part)
+        part = [
+            x if x.shape[k] == 1 else jax.lax.dynamic_slice_in_dim(x, start, pixels, k)
+            for x in arguments
+        ]
+        values = blocked(_of_part(op, part), part)
         return tuple(
             jax.lax.dynamic_update_slice_in_dim(into, value, index if alone else start, k)
             for into, value, alone in zip(written, values, apart, strict=True)
@@ -74,7 +71,7 @@ def in_blocks(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array
             (*shape[:k], blocks if alone else length, *shape[k + 1 :]),
             result.aval.dtype,
         )
-        for result, alone in zip(work.results, apart, strict=True)
+        for result, alone in zip(op.results, apart, strict=True)
         for shape in [result.aval.shape]
     )
     written = jax.lax.fori_loop(
@@ -86,3 +83,16 @@ def in_blocks(work: Work, valid: jax.Array | None, arguments: Sequence[jax.Array
         jnp.sum(value, k, keepdims=True) if alone else value
         for value, alone in zip(written, apart, strict=True)
     )
+
+
+def _of_part(op: PixelOp, arguments: Sequence[jax.Array]) -> PixelOp:
+    """The same op on a part of the pixels: the shape is what the arguments say."""
+    n = len(op.shape)
+    shape = tuple(max(x.shape[k] for x in arguments) for k in range(n))
+
+    def cut(result: Result) -> Result:
+        size = result.aval.shape
+        lead = tuple(1 if size[k] == 1 else shape[k] for k in range(n))
+        return result._replace(aval=jax.ShapeDtypeStruct(lead + size[n:], result.aval.dtype))
+
+    return dataclasses.replace(op, shape=shape, results=tuple(map(cut, op.results)))

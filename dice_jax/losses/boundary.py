@@ -120,7 +120,7 @@ def _boundary_loss(
 ) -> jax.Array:
     dtype = checks.accumulation_dtype(probabilities, signed_distances, where)
 
-    def terms(p: jax.Array, phi: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, phi: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         return {"product": p.astype(dtype) * phi.astype(dtype)}
 
     arrays, ndim = (probabilities, signed_distances), probabilities.ndim
@@ -151,7 +151,7 @@ def _hausdorff_distance_loss(
     y = soft_targets(inside(targets, where), dtype)
     weights = jax.lax.stop_gradient(weight(p > half) + weight(y > half))
 
-    def terms(p: jax.Array, y: jax.Array, d: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, d: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         return {"error": jnp.square(p - y) * d}
 
     sums = weighted_sums(terms, (p, y, weights), where, axes, ndim=p.ndim, dtype=dtype)

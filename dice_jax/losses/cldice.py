@@ -80,7 +80,9 @@ def _cldice_loss(
     y = soft_targets(inside(targets, where), dtype)
     skeleton = partial(soft_skeleton, axis=axes, iterations=iterations, where=where)
 
-    def terms(p: jax.Array, y: jax.Array, s_p: jax.Array, s_y: jax.Array) -> dict[str, jax.Array]:
+    def terms(
+        p: jax.Array, y: jax.Array, s_p: jax.Array, s_y: jax.Array, *, axis: int
+    ) -> dict[str, jax.Array]:
         return {"s_p": s_p, "s_y": s_y, "s_p in y": s_p * y, "s_y in p": s_y * p}
 
     arrays = (p, y, skeleton(p), skeleton(y))

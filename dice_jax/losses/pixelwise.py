@@ -87,9 +87,10 @@ def _softmax_focal_loss(
     return loss if where is None else loss * where.astype(dtype)
 
 
-def _cross_entropy(logits: jax.Array, indicators: jax.Array) -> jax.Array:
+def _cross_entropy(logits: jax.Array, indicators: jax.Array, axis: int = -1) -> jax.Array:
     """−log p_y of every pixel (a sum over the classes: a gather's gradient is a scatter)."""
-    return -jnp.sum(indicators * jax.nn.log_softmax(logits.astype(indicators.dtype), -1), -1)
+    log_p = jax.nn.log_softmax(logits.astype(indicators.dtype), axis)
+    return -jnp.sum(indicators * log_p, axis)
 
 
 def _focal(cross_entropy: jax.Array, gamma: jax.Array) -> jax.Array:
@@ -254,12 +255,12 @@ def _unified_focal_loss(
     overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / classes
 
     def terms(
-        x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array
+        x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array, *, axis: int
     ) -> dict[str, jax.Array]:
-        y = class_indicators(labels, classes, dtype)
-        cross_entropy = _cross_entropy(x, y)
-        rare = delta * (1 - y[..., 0]) * cross_entropy
-        return {"focal": rare + (1 - delta) * y[..., 0] * _focal(cross_entropy, gamma)}
+        y = class_indicators(labels, classes, dtype, axis=axis)
+        background, cross_entropy = jnp.take(y, 0, axis), _cross_entropy(x, y, axis)
+        rare = delta * (1 - background) * cross_entropy
+        return {"focal": rare + (1 - delta) * background * _focal(cross_entropy, gamma)}
 
     arrays, shared = (logits, labels), (delta, gamma)
     pixels = weighted_sums(terms, arrays, where, axes, ndim=labels.ndim, dtype=dtype, shared=shared)

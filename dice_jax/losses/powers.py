@@ -80,7 +80,7 @@ def _noise_robust_dice_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     gamma = jnp.asarray(gamma, dtype)
 
-    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         return {"error": power(jnp.abs(p - y), gamma), "size": p * p + y * y}
 
@@ -149,7 +149,7 @@ def _dice_plus_plus_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     gamma = jnp.asarray(gamma, dtype)
 
-    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         error = power(p * (1 - y), gamma) + power((1 - p) * y, gamma)
         return {"error": error, "size": 2 * p * y + error}
@@ -220,7 +220,7 @@ def _sensitivity_specificity_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     share = jnp.asarray(sensitivity, dtype)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         error = jnp.square(p - y)
         return {"missed": y * error, "claimed": (1 - y) * error, "target": y, "rest": 1 - y}
@@ -294,7 +294,7 @@ def _self_adjusting_dice_loss(
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     alpha = jnp.asarray(alpha, dtype)
 
-    def terms(p: jax.Array, y: jax.Array, alpha: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, alpha: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         # `power` is 0 at base 0; for α = 0 the factor is 1 there too.
         p = jnp.where(alpha == 0, jnp.ones_like(p), power(1 - p, alpha)) * p

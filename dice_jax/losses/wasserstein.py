@@ -97,12 +97,16 @@ def _generalized_wasserstein_dice_loss(
     largest = jnp.max(distances)
     distances = ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
 
-    def terms(p: jax.Array, labels: jax.Array, distances: jax.Array) -> dict[str, jax.Array]:
-        y = class_indicators(labels, distances.shape[0], dtype)
+    def terms(
+        p: jax.Array, labels: jax.Array, distances: jax.Array, *, axis: int
+    ) -> dict[str, jax.Array]:
+        y = class_indicators(labels, distances.shape[0], dtype, axis=axis)
         # Not in the accelerators' fast, short formats.
-        from_label = jnp.matmul(y, distances, precision=jax.lax.Precision.HIGHEST)
-        error = jnp.sum(from_label * p.astype(dtype), -1)
-        return {"error": error, "size": 2 * (1 - y[..., 0]) * (1 - error) + error}
+        precision = jax.lax.Precision.HIGHEST
+        from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
+        error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p.astype(dtype), axis)
+        background = jnp.take(y, 0, axis)
+        return {"error": error, "size": 2 * (1 - background) * (1 - error) + error}
 
     arrays, ndim = (probabilities, labels), labels.ndim
     sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(distances,))

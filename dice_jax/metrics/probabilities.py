@@ -283,12 +283,12 @@ def _calibration(
 ) -> Calibration:
     dtype = checks.accumulation_dtype(probabilities, targets, where)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = p.astype(dtype), soft_targets(y, dtype)
         index = jnp.clip(jnp.floor(p * bins), 0, bins - 1).astype(jnp.int32)
-        member = class_indicators(index, bins, dtype)
+        member = class_indicators(index, bins, dtype, axis=axis)
         values = {"in bin": jnp.ones_like(p), "confidence": p, "hits": y}
-        return {name: value[..., None] * member for name, value in values.items()}
+        return {name: jnp.expand_dims(x, axis) * member for name, x in values.items()}
 
     arrays, ndim = (probabilities, targets), probabilities.ndim
     sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype)
@@ -305,7 +305,7 @@ def _brier_score(
 ) -> jax.Array:
     dtype = checks.accumulation_dtype(probabilities, targets, where)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         return {"error": jnp.square(p.astype(dtype) - soft_targets(y, dtype))}
 
     arrays, ndim = (probabilities, targets), probabilities.ndim

@@ -108,7 +108,7 @@ def _gradient_balance(
     dtype = checks.accumulation_dtype(gradient, targets)
 
     def terms(
-        g: jax.Array, y: jax.Array, w: jax.Array | None = None
+        g: jax.Array, y: jax.Array, w: jax.Array | None = None, *, axis: int
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         size, y = jnp.abs(g.astype(dtype)), y.astype(dtype)
         fields = (y * size, (1 - y) * size, y, 1 - y)

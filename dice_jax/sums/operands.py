@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,17 +16,23 @@ from dice_jax._pass.api import sum_over_pixels
 
 __all__ = [
     "Operands",
+    "Term",
     "binary_operands",
     "class_indicators",
+    "class_masks",
     "class_operands",
     "floating",
     "hard_targets",
     "inside",
     "integer_labels",
     "integer_or_soft_labels",
+    "lifted",
     "soft_targets",
     "weighted_sums",
 ]
+
+
+Term = jax.Array | Callable[[], jax.Array]
 
 
 class Operands(NamedTuple):
@@ -238,32 +245,74 @@ def hard_targets(targets: jax.Array, dtype: Any) -> jax.Array:
     return jnp.where(valid, one.astype(dtype), jnp.full((), jnp.nan, dtype))
 
 
-def class_indicators(labels: jax.Array, classes: int, dtype: Any) -> jax.Array:
-    """Integer labels [...] as 0 or 1 per class, [..., C]; a label out of range becomes NaNs."""
+def class_masks(labels: jax.Array, classes: int, *, axis: int = -1) -> jax.Array:
+    """Whether each pixel belongs to each class: integer labels [...] as booleans.
+
+    Args:
+        labels: integers.
+        classes: how many classes there are.
+        axis: where the class axis lies: −1 or 0.
+
+    Returns:
+        Booleans, [..., C] or [C, ...].
+    """
+    labels = jnp.expand_dims(labels, axis)
+    axis %= labels.ndim
+    shape = (*labels.shape[:axis], classes, *labels.shape[axis + 1 :])
+    return labels == jax.lax.broadcasted_iota(labels.dtype, shape, axis)
+
+
+def class_indicators(labels: jax.Array, classes: int, dtype: Any, *, axis: int = -1) -> jax.Array:
+    """Integer labels [...] as 0 or 1 per class; a label out of range becomes NaNs.
+
+    Args:
+        labels: integers.
+        classes: how many classes there are.
+        dtype: of the numbers.
+        axis: where the class axis lies: −1 or 0.
+
+    Returns:
+        Numbers, [..., C] or [C, ...].
+    """
     labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
-    each = labels[..., None] == jnp.arange(classes, dtype=labels.dtype)
-    valid = (labels >= 0) & (labels < classes)
-    return jnp.where(valid[..., None], each.astype(dtype), jnp.full((), jnp.nan, dtype))
+    valid = jnp.expand_dims((labels >= 0) & (labels < classes), axis)
+    masks = class_masks(labels, classes, axis=axis)
+    return jnp.where(valid, masks.astype(dtype), jnp.full((), jnp.nan, dtype))
 
 
-def inside(x: jax.Array, where: jax.Array | None) -> jax.Array:
+def lifted(x: jax.Array, ndim: int, *, axis: int) -> jax.Array:
+    """Give an array of pixels axes of size 1 where another one has its trailing axes.
+
+    Args:
+        x: [...].
+        ndim: how many axes the other array has.
+        axis: −1 where the other array is [..., *trailing], 0 where it is [*trailing, ...].
+
+    Returns:
+        The array with ``ndim`` axes.
+    """
+    ones = (1,) * (ndim - x.ndim)
+    return x.reshape(x.shape + ones if axis else ones + x.shape)
+
+
+def inside(x: jax.Array, where: jax.Array | None, *, axis: int = -1) -> jax.Array:
     """``x`` with zeros where the weight is 0, before anything is computed: 0 · NaN is NaN.
 
     Args:
         x: [..., *trailing].
         where: the mask or weight, of as many axes as [...] has; ``None`` for everything.
+        axis: −1, or 0 where ``x`` is [*trailing, ...].
 
     Returns:
         An array of the shape and type of ``x``.
     """
     if where is None:
         return x
-    kept = where.astype(jnp.bool_).reshape(where.shape + (1,) * (x.ndim - where.ndim))
-    return jnp.where(kept, x, jnp.zeros_like(x))
+    return jnp.where(lifted(where.astype(jnp.bool_), x.ndim, axis=axis), x, jnp.zeros_like(x))
 
 
 def weighted_sums(
-    terms: Callable[..., dict[str, jax.Array]],
+    terms: Callable[..., Mapping[str, Term]],
     arrays: tuple[jax.Array, ...],
     where: jax.Array | None,
     axes: tuple[int, ...],
@@ -276,7 +325,9 @@ def weighted_sums(
 
     Args:
         terms: maps the arrays, pixel by pixel, and then ``shared`` to named arrays
-            [..., *trailing] of type ``dtype``; it must be finite where the arrays are all 0.
+            [..., *trailing] of type ``dtype``, or to functions without arguments that return one
+            and run only if their sum is read; it must be finite where the arrays are all 0. Its
+            keyword ``axis`` is −1, or 0 where arrays come as [*trailing, ...] and leave as that.
         arrays: [..., *trailing] each.
         where: w, boolean or floating with ``ndim`` axes, or ``None`` for 1. Where it is 0 a pixel
             adds nothing to any value or gradient, whatever it holds.
@@ -288,22 +339,25 @@ def weighted_sums(
     Returns:
         The sums by name, and Σ w as ``count``.
     """
-    # A tile has fewer pixel axes than the image: count from the end.
+    # A tile has another number of pixel axes than the image: what is fixed is how many trail.
     trailing = arrays[0].ndim - ndim
 
-    def weighted(*pixels_and_shared: jax.Array) -> dict[str, jax.Array]:
+    def weighted(*pixels_and_shared: jax.Array, axis: int) -> Mapping[str, Term]:
         if where is None:
-            return terms(*pixels_and_shared)
+            return terms(*pixels_and_shared, axis=axis)
         *values, weight = pixels_and_shared[: len(arrays) + 1]
         options = pixels_and_shared[len(arrays) + 1 :]
-        named = terms(*(inside(x, weight) for x in values), *options)
-        shape = values[0].shape[: values[0].ndim - trailing]
+        named = terms(*(inside(x, weight, axis=axis) for x in values), *options, axis=axis)
+        shape = values[0].shape
+        shape = shape[: len(shape) - trailing] if axis else shape[trailing:]
         weight = jnp.broadcast_to(weight, shape).astype(dtype)
 
-        def times_weight(term: jax.Array) -> jax.Array:
-            return term * weight.reshape(shape + (1,) * (term.ndim - len(shape)))
+        def times_weight(term: Term) -> jax.Array:
+            term = term() if callable(term) else term
+            return term * lifted(weight, term.ndim, axis=axis)
 
-        return {name: times_weight(term) for name, term in named.items()} | {"count": weight}
+        weighed = {name: partial(times_weight, term) for name, term in named.items()}
+        return weighed | {"count": lambda: weight}
 
     operands = arrays if where is None else (*arrays, where)
     sums = sum_over_pixels(weighted, operands, axes, ndim, shared)

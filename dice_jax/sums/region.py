@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,18 @@ from dice_jax._core.safe_math import clamped_log
 from dice_jax.sums.operands import (
     Operands,
     binary_operands,
+    class_masks,
     class_operands,
     integer_or_soft_labels,
+    lifted,
     weighted_sums,
 )
 
 __all__ = ["RegionSums", "region_sums", "sigmoid_region_sums", "softmax_region_sums"]
+
+# The terms of a pixel, by the names of their sums: a term is computed only if its sum is read.
+LazyTerm = Callable[[], jax.Array]
+Terms = dict[str, LazyTerm]
 
 
 @jax.tree_util.register_dataclass
@@ -255,63 +262,70 @@ def _sums(
     classes: int | None,
 ) -> RegionSums:
     dtype = checks.accumulation_dtype(predictions, targets, where)
-    lift = (...,) if classes is None else (..., None)
 
-    def fields_of(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def fields_of(x: jax.Array, y: jax.Array, *, axis: int) -> Terms:
         if checks.is_integer(y) and y.dtype.itemsize < 4:
             y = y.astype(jnp.int32)
-        fields = terms(x.astype(dtype), y)
+        fields = terms(x.astype(dtype), y, axis)
         if checks.is_integer(y):
             # A label that does not exist must not go unseen: its pixel's prediction is NaN.
             valid = (y >= 0) & (y < (classes or 2))
             poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
-            fields["prediction"] = fields["prediction"] + poison[lift]
+            prediction = fields["prediction"]
+            fields["prediction"] = lambda: prediction() + lifted(poison, x.ndim, axis=axis)
         return fields
 
     ndim = predictions.ndim - (classes is not None)
     fields = weighted_sums(fields_of, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
-    fields["count"] = jnp.broadcast_to(fields["count"][lift], fields["prediction"].shape)
+    prediction = fields["prediction"]
+    count = lifted(fields["count"], prediction.ndim, axis=-1)
+    fields["count"] = jnp.broadcast_to(count, prediction.shape)
     # 0, or NaN where a prediction was: then no field may look sound.
-    poison = 0 * jax.lax.stop_gradient(fields["prediction"])
+    poison = 0 * prediction
     return RegionSums(**{k: v + poison for k, v in fields.items()})
 
 
-def _overlap_fields(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+def _overlap_fields(p: jax.Array, y: jax.Array) -> Terms:
     """The terms of Σpy, Σp, Σy, Σp², Σy², Σ|p−y| for hard (boolean) or soft targets."""
     if y.dtype == jnp.bool_:
-        one = y.astype(p.dtype)
         # For y in {0, 1}, |p − y| is linear in p: its derivative is right at p = y too.
         return {
-            "intersection": jnp.where(y, p, jnp.zeros_like(p)),
-            "prediction": p,
-            "target": one,
-            "prediction_squared": p * p,
-            "target_squared": one,
-            "absolute_difference": jnp.where(y, 1 - p, p),
+            "intersection": lambda: jnp.where(y, p, jnp.zeros_like(p)),
+            "prediction": lambda: p,
+            "target": lambda: y.astype(p.dtype),
+            "prediction_squared": lambda: p * p,
+            "target_squared": lambda: y.astype(p.dtype),
+            "absolute_difference": lambda: jnp.where(y, 1 - p, p),
         }
-    y = y.astype(p.dtype)
+    soft = y.astype(p.dtype)
     return {
-        "intersection": p * y,
-        "prediction": p,
-        "target": y,
-        "prediction_squared": p * p,
-        "target_squared": y * y,
-        "absolute_difference": jnp.abs(p - y),
+        "intersection": lambda: p * soft,
+        "prediction": lambda: p,
+        "target": lambda: soft,
+        "prediction_squared": lambda: p * p,
+        "target_squared": lambda: soft * soft,
+        "absolute_difference": lambda: jnp.abs(p - soft),
     }
 
 
-def _cross_entropy_fields(
-    y: jax.Array, minus_log_p: jax.Array, minus_log_q: jax.Array
-) -> dict[str, jax.Array]:
+def _cross_entropy_fields(y: jax.Array, minus_log_p: LazyTerm, minus_log_q: LazyTerm) -> Terms:
     """The terms of Σ −y log p and Σ −(1−y) log q, with q = 1 − p."""
-    zero = jnp.zeros_like(minus_log_p)
-    if y.dtype == jnp.bool_:
-        foreground, background = jnp.where(y, minus_log_p, zero), jnp.where(y, zero, minus_log_q)
-    else:
-        y = y.astype(zero.dtype)
+
+    def foreground() -> jax.Array:
+        log = minus_log_p()
+        if y.dtype == jnp.bool_:
+            return jnp.where(y, log, jnp.zeros_like(log))
+        soft = y.astype(log.dtype)
         # 0 · inf is NaN: a class that is not the target may have probability 0.
-        foreground = jnp.where(y == 0, zero, y * minus_log_p)
-        background = jnp.where(y == 1, zero, (1 - y) * minus_log_q)
+        return jnp.where(soft == 0, jnp.zeros_like(log), soft * log)
+
+    def background() -> jax.Array:
+        log = minus_log_q()
+        if y.dtype == jnp.bool_:
+            return jnp.where(y, jnp.zeros_like(log), log)
+        soft = y.astype(log.dtype)
+        return jnp.where(soft == 1, jnp.zeros_like(log), (1 - soft) * log)
+
     return {"foreground_cross_entropy": foreground, "background_cross_entropy": background}
 
 
@@ -319,9 +333,9 @@ def _hard_or_soft(y: jax.Array) -> jax.Array:
     return y == 1 if checks.is_integer(y) else y
 
 
-def _probability_terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+def _probability_terms(p: jax.Array, y: jax.Array, axis: int) -> Terms:
     y = _hard_or_soft(y)
-    logs = _cross_entropy_fields(y, -clamped_log(p), -clamped_log(1 - p))
+    logs = _cross_entropy_fields(y, lambda: -clamped_log(p), lambda: -clamped_log(1 - p))
     return _overlap_fields(p, y) | logs
 
 
@@ -347,47 +361,51 @@ def _sigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple
     return (p, q, minus_log_p, minus_log_q), (slope, -slope, -q * x_dot, p * x_dot)
 
 
-def _sigmoid_terms(x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+def _sigmoid_terms(x: jax.Array, y: jax.Array, axis: int) -> Terms:
     y = _hard_or_soft(y)
     p, _, minus_log_p, minus_log_q = _sigmoid(x)
-    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, minus_log_q)
+    logs = _cross_entropy_fields(y, lambda: minus_log_p, lambda: minus_log_q)
+    return _overlap_fields(p, y) | logs
 
 
-@jax.custom_jvp
-def _softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _softmax(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """Probabilities and −log p, from one exponential per logit."""
-    largest = jnp.max(x, -1, keepdims=True)
+    largest = jnp.max(x, axis, keepdims=True)
     e = jnp.exp(x - largest)
-    z = jnp.sum(e, -1, keepdims=True)
+    z = jnp.sum(e, axis, keepdims=True)
     return e / z, (jnp.log(z) + largest) - x
 
 
 @_softmax.defjvp
-def _softmax_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+def _softmax_jvp(
+    axis: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[Any, Any]:
     (x,), (x_dot,) = primals, tangents
-    p, minus_log_p = _softmax(x)
-    mean = jnp.sum(p * x_dot, -1, keepdims=True)
+    p, minus_log_p = _softmax(x, axis)
+    mean = jnp.sum(p * x_dot, axis, keepdims=True)
     return (p, minus_log_p), (p * (x_dot - mean), mean - x_dot)
 
 
-def _minus_log_rest(x: jax.Array, p: jax.Array) -> jax.Array:
+def _minus_log_rest(x: jax.Array, p: jax.Array, axis: int) -> jax.Array:
     """−log(1 − p_c) of a softmax, exact also where p_c rounds to 1."""
-    classes = jnp.arange(x.shape[-1], dtype=jnp.int32)
+    classes = jax.lax.broadcasted_iota(jnp.int32, x.shape, axis % x.ndim)
     # The first of the largest, as argmax has it; plain reductions, which XLA fuses.
-    largest = jnp.max(x, -1, keepdims=True)
-    found = jnp.where(x == largest, classes, jnp.int32(x.shape[-1]))
-    top = classes == jnp.min(found, -1, keepdims=True)
+    largest = jnp.max(x, axis, keepdims=True)
+    found = jnp.where(x == largest, classes, jnp.int32(x.shape[axis]))
+    top = classes == jnp.min(found, axis, keepdims=True)
     # For the largest class, 1 − p is the share of the others: a log-sum-exp over those alone.
     lowest = jnp.full_like(x, jnp.finfo(x.dtype).min / 4)
-    log_all = jax.nn.logsumexp(x, -1, keepdims=True)
-    log_others = jax.nn.logsumexp(jnp.where(top, lowest, x), -1, keepdims=True)
+    log_all = jax.nn.logsumexp(x, axis, keepdims=True)
+    log_others = jax.nn.logsumexp(jnp.where(top, lowest, x), axis, keepdims=True)
     rest = jnp.where(top, jnp.zeros_like(p), p)
     return jnp.where(top, log_all - log_others, -jnp.log1p(-rest))
 
 
-def _softmax_terms(x: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+def _softmax_terms(x: jax.Array, labels: jax.Array, axis: int) -> Terms:
     y = labels
     if checks.is_integer(labels):
-        y = labels[..., None] == jnp.arange(x.shape[-1], dtype=labels.dtype)
-    p, minus_log_p = _softmax(x)
-    return _overlap_fields(p, y) | _cross_entropy_fields(y, minus_log_p, _minus_log_rest(x, p))
+        y = class_masks(labels, x.shape[axis], axis=axis)
+    p, minus_log_p = _softmax(x, axis)
+    logs = _cross_entropy_fields(y, lambda: minus_log_p, lambda: _minus_log_rest(x, p, axis))
+    return _overlap_fields(p, y) | logs

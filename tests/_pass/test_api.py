@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dice_jax._pass import op as work
-from dice_jax._pass import primitive as pixel_pass
-from dice_jax._pass import tpu_blocks as blocks
+from dice_jax._pass import primitive
 from dice_jax._pass.api import sum_over_pixels
+from dice_jax._pass.config import replaced
+from dice_jax._pass.fused_xla import fused
+from dice_jax._pass.tpu_blocks import blocked
 
 SHAPES = {
     "plain": (3, 5, 4),
@@ -18,16 +19,15 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=["tiles", "blocks", "whole"], autouse=True)
-def way(request, monkeypatch):
+@pytest.fixture(params=["tiled", "blocked", "fused"], autouse=True)
+def implementation(request, monkeypatch):
     """Go over the pixels as another platform would."""
-    if request.param != "tiles":
-        monkeypatch.setattr(pixel_pass, "in_tiles", WAYS[request.param])
-        monkeypatch.setattr(blocks, "_BLOCK_PIXELS", 1000)
-    return request.param
-
-
-WAYS = {"blocks": blocks.in_blocks, "whole": work.whole}
+    if request.param == "tiled":
+        yield request.param
+        return
+    monkeypatch.setattr(primitive, "tiled", {"blocked": blocked, "fused": fused}[request.param])
+    with replaced(block_pixels=1000):
+        yield request.param
 
 
 def axes_of(shape, kept):
@@ -47,8 +47,10 @@ def test_what_all_pixels_share_is_differentiated_and_mapped_over_in_every_path(n
         x = jnp.asarray(rng.uniform(0.1, 1, shape if classes is None else (*shape, classes)))
         mix = jnp.asarray(rng.uniform(size=(3, 3)))
 
-        def terms_of(x, power, mix):
-            mixed = x if classes is None else x @ mix
+        def terms_of(x, power, mix, *, axis=-1):
+            mixed = x
+            if classes is not None:
+                mixed = jnp.moveaxis(jnp.tensordot(x, mix, ((axis,), (0,))), -1, axis)
             return {"power": mixed**power, "count": jnp.ones_like(mixed)}
 
         def passed(x, power, mix):
@@ -83,7 +85,7 @@ def test_every_pixel_is_counted_once(shape):
         x = jnp.arange(np.prod(shape), dtype=jnp.float64).reshape(shape) + 1
         axes = tuple(range(len(shape)))
         value, gradient = jax.value_and_grad(
-            lambda x: sum_over_pixels(lambda x: x * x, (x,), axes, len(shape))
+            lambda x: sum_over_pixels(lambda x, axis: x * x, (x,), axes, len(shape))
         )(x)
         np.testing.assert_allclose(value, np.sum(np.square(np.asarray(x))), rtol=1e-13)
         np.testing.assert_allclose(gradient, 2 * np.asarray(x), rtol=1e-14)
@@ -97,17 +99,25 @@ def test_a_term_may_have_axes_that_no_operand_has(name):
     bins = np.array([1.0, 2.0, 4.0], np.float32)
 
     def summed(x):
-        return sum_over_pixels(lambda x: x[..., None] * bins, (x,), axes_of(shape, 0), len(shape))
+        def terms(x, axis):
+            edges = bins.reshape(-1, *(1,) * x.ndim) if axis == 0 else bins
+            return jnp.expand_dims(x, axis) * edges
+
+        return sum_over_pixels(terms, (x,), axes_of(shape, 0), len(shape))
 
     np.testing.assert_allclose(summed(x), np.sum(np.asarray(x, np.float64)) * bins, rtol=1e-5)
     np.testing.assert_allclose(jax.grad(lambda x: summed(x).sum())(x), np.full(shape, 7.0))
 
 
-def test_each_way_is_the_one_that_was_asked_for(way):
-    """Tiles are many small steps of a loop, blocks few large ones, the whole is no loop."""
+def test_each_implementation_is_the_one_that_was_asked_for(implementation):
+    """Tiles are many small steps of a loop, blocks a few large ones, the fused form has no loop."""
     x = jnp.zeros((4, 5, 300))
-    text = jax.jit(lambda x: sum_over_pixels(jnp.square, (x,), (0, 1, 2), 3)).lower(x).as_text()
-    assert ("while" in text) == (way != "whole")
+    text = (
+        jax.jit(lambda x: sum_over_pixels(lambda x, axis: x * x, (x,), (0, 1, 2), 3))
+        .lower(x)
+        .as_text()
+    )
+    assert ("while" in text) == (implementation != "fused")
 
 
 @pytest.mark.parametrize("kept", [0, 1])
@@ -122,9 +132,9 @@ def test_a_pass_is_mapped_and_differentiated_to_any_order(kept):
         powers = jnp.asarray([0.5, 2.0])
         mask = jnp.asarray(rng.uniform(size=(3, *shape)) < 0.5)
 
-        def terms(x, w, mask, power):
-            fields = jax.nn.sigmoid(x) * w[..., None] ** power
-            return jnp.where(mask[..., None], fields, jnp.zeros_like(fields))
+        def terms(x, w, mask, power, axis=-1):
+            fields = jax.nn.sigmoid(x) * jnp.expand_dims(w, axis) ** power
+            return jnp.where(jnp.expand_dims(mask, axis), fields, jnp.zeros_like(fields))
 
         def passed(x, w, mask, power):
             return sum_over_pixels(terms, (x, w, mask), axes, 3, (power,))
@@ -162,13 +172,17 @@ def test_a_pass_is_mapped_and_differentiated_to_any_order(kept):
 
 def test_a_pass_that_is_linear_in_an_argument_is_transposed():
     x, w = jnp.full((90, 91), 3.0), jax.ShapeDtypeStruct((90, 1), jnp.float32)
-    weigh = jax.linear_transpose(lambda w: sum_over_pixels(jnp.multiply, (x, w), (0, 1), 2), w)
+    weigh = jax.linear_transpose(
+        lambda w: sum_over_pixels(lambda x, w, axis: x * w, (x, w), (0, 1), 2), w
+    )
     np.testing.assert_allclose(weigh(jnp.float32(2))[0], np.full((90, 1), 2 * 3 * 91))
 
 
 def test_a_pass_whose_only_argument_is_transposed_knows_its_pixels():
     """Nothing but the argument itself says how large a block is."""
     x = jax.ShapeDtypeStruct((90, 91, 2), jnp.float32)
-    double = jax.linear_transpose(lambda x: sum_over_pixels(lambda x: 2 * x, (x,), (0, 1), 2), x)
+    double = jax.linear_transpose(
+        lambda x: sum_over_pixels(lambda x, axis: 2 * x, (x,), (0, 1), 2), x
+    )
     (gradient,) = double(jnp.array([1.0, 3.0], jnp.float32))
     np.testing.assert_array_equal(gradient, np.broadcast_to([2.0, 6.0], x.shape))

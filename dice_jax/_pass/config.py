@@ -1,0 +1,77 @@
+"""The sizes that decide how a pass is cut into tiles (CPU) and blocks (TPU)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+
+__all__ = ["Config", "config", "replaced"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The sizes, as measured on XLA:CPU and read off programs compiled for a TPU v5e.
+
+    `python -m benchmarks tiling` measures the CPU's sizes again.
+
+    Args:
+        fewest_pixels: below it, a loop over tiles costs more than it saves.
+        fewest_region_pixels: the same for the pixels of one region.
+        tile_elements: pixels times classes of a tile. XLA:CPU runs reductions of 4,096 elements and
+            more in another, slower way.
+        lanes: pixels that are added up side by side, in vector registers.
+        many_classes: from so many classes on, a tile keeps the image's order (classes last). The
+            classes alone fill the vector registers there.
+        tile_elements_of_many_classes: pixels times classes of such a tile. Its fixed costs weigh
+            more, so it is larger.
+        lane_elements_of_many_classes: pixels times classes that are added up side by side there.
+        most_rows: the longest running sum in float32: 32 additions drift by less than 1e-6 even
+            where every rounding has the same sign.
+        block_pixels: of a block on a TPU. What XLA stores of so many pixels stays on the chip
+            (v5e: 128 MiB).
+    """
+
+    fewest_pixels: int = 4096
+    fewest_region_pixels: int = 256
+    tile_elements: int = 2048
+    lanes: int = 128
+    many_classes: int = 48
+    tile_elements_of_many_classes: int = 32768
+    lane_elements_of_many_classes: int = 128
+    most_rows: int = 32
+    block_pixels: int = 2**20
+
+
+_current = Config()
+
+
+def config() -> Config:
+    """Get the sizes in use.
+
+    Returns:
+        The sizes.
+    """
+    return _current
+
+
+@contextlib.contextmanager
+def replaced(**sizes: int) -> Iterator[Config]:
+    """Use other sizes for a while. Compiled programs are forgotten before and after.
+
+    Args:
+        **sizes: fields of `Config`, by name.
+
+    Yields:
+        The sizes in use.
+    """
+    global _current
+    before, _current = _current, dataclasses.replace(_current, **sizes)
+    jax.clear_caches()
+    try:
+        yield _current
+    finally:
+        _current = before
+        jax.clear_caches()
