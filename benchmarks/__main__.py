@@ -14,10 +14,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import environment, table
-from benchmarks.case import Case, Family, Settings, measure
-from benchmarks.families import FAMILIES
-from benchmarks.timing import Budget
+from benchmarks.families.registry import FAMILIES
+from benchmarks.harness import environment, table
+from benchmarks.harness.case import Case, Family, Settings, measure
+from benchmarks.harness.timing import Budget
 
 # Raised when a reader of older files could stumble.
 SCHEMA = 1

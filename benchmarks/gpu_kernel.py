@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import pallas as pl
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks import table
 from benchmarks.__main__ import run
-from benchmarks.case import Case, Contender, Family, Settings
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.timing import Budget
-from benchmarks.works import SOFTMAX_DICE_CE
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders.objectives import SOFTMAX_DICE_CE
+from benchmarks.harness import table
+from benchmarks.harness.case import Case, Contender, Family, Settings
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import in_a_row, times
+from benchmarks.harness.timing import Budget
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 

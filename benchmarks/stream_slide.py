@@ -1,6 +1,6 @@
 """Stream a slide of 2^30 pixels from a memory-mapped file and print the peak memory it took.
 
-Run: python benchmarks/stream_slide.py [--log2-pixels 30] [--tile 2048]
+Run: python -m benchmarks.stream_slide [--log2-pixels 30] [--tile 2048]
 """
 
 from __future__ import annotations

@@ -15,16 +15,16 @@ pytest.importorskip("rich")
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import table
-from benchmarks.case import Case, Contender, Family, Settings, Unavailable, measure
-from benchmarks.compilation import compilation_case
-from benchmarks.half import half_case
-from benchmarks.linearity import linearity_case
-from benchmarks.pixels import pixel_case
-from benchmarks.problems import Problem
-from benchmarks.timing import Budget, Timed, interleave
-from benchmarks.two_devices import two_devices_case
-from benchmarks.works import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.families.compilation import compilation_case
+from benchmarks.families.half import half_case
+from benchmarks.families.linearity import linearity_case
+from benchmarks.families.pixels import pixel_case
+from benchmarks.families.two_devices import two_devices_case
+from benchmarks.harness import table
+from benchmarks.harness.case import Case, Contender, Family, Settings, Unavailable, measure
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.timing import Budget, Timed, interleave
 
 FEW = Budget(least=2, most=2, seconds=0.0)
 
@@ -155,7 +155,7 @@ def test_contenders_are_closed_when_one_fails():
 
 def test_ratios_compare_medians_per_unit_of_work(monkeypatch):
     times = {"small": [3.0, 1.0, 100.0], "large": [10.0, 12.0, 11.0]}
-    monkeypatch.setattr("benchmarks.case.interleave", lambda *a, **k: times)
+    monkeypatch.setattr("benchmarks.harness.case.interleave", lambda *a, **k: times)
     row = measure(
         _case(small=Contender(_nothing, amount=2.0), large=Contender(_nothing, amount=11.0)), FEW
     )
@@ -300,7 +300,7 @@ def test_halves_are_checked_against_float32(monkeypatch):
     def missing():
         raise Unavailable("not wanted")
 
-    monkeypatch.setattr("benchmarks.jax_contenders.require_optax", missing)
+    monkeypatch.setattr("benchmarks.contenders.jax_programs.require_optax", missing)
     row = measure(half_case("tiny", SOFTMAX_DICE, Problem((2, 48, 48), 3)), FEW)
     assert _names(row) == ["dice_jax float32", "dice_jax float16", "dice_jax bfloat16"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.timing import Call
+from benchmarks.harness.timing import Call
 
 __all__ = ["in_a_row", "times"]
 

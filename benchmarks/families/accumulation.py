@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from benchmarks.case import Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness.case import Case, Contender, Family, Result, Settings, Unavailable
 
 __all__ = ["ACCUMULATION", "accumulation_case"]
 

@@ -16,9 +16,9 @@ import optax
 from flax import nnx, traverse_util
 
 import dice_jax as dj
-from benchmarks import environment
-from benchmarks.case import Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness import environment
+from benchmarks.harness.case import Case, Contender, Family, Result, Settings, Unavailable
 from experiments.images.masks import Images
 from experiments.learning.arms import SMOOTH, parse_arm
 from experiments.learning.models import initialise

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks import monai_contenders as monai
-from benchmarks.case import Builder, Case, Family, Settings
-from benchmarks.problems import Problem
-from benchmarks.works import (
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders import monai_losses as monai
+from benchmarks.contenders.objectives import (
     SIGMOID_DICE,
     SIGMOID_DICE_BCE,
     SOFTMAX_DICE,
     SOFTMAX_DICE_CE,
     Work,
 )
+from benchmarks.harness.case import Builder, Case, Family, Settings
+from benchmarks.harness.problems import Problem
 
 __all__ = ["SIGMOID", "SOFTMAX", "pixel_case"]
 

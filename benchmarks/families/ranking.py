@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from benchmarks import environment
-from benchmarks.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import compiled_contender
-from benchmarks.problems import Problem
+from benchmarks.contenders.jax_programs import compiled_contender
+from benchmarks.harness import environment
+from benchmarks.harness.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["RANKING", "ranking_case"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.case import Unavailable
+from benchmarks.harness.case import Unavailable
 
 __all__ = ["available_bytes", "require"]
 

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import memory
-from benchmarks.case import Builder, Contender, Result, Unavailable
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.works import Work
+from benchmarks.contenders.objectives import Work
+from benchmarks.harness import memory
+from benchmarks.harness.case import Builder, Contender, Result, Unavailable
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import in_a_row, times
 
 __all__ = [
     "activation",

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Builder, Case, Contender, Family, Settings
-from benchmarks.problems import Problem
-from benchmarks.works import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
+from benchmarks.harness.problems import Problem
 
 __all__ = ["COMPILATION", "compilation_case"]
 

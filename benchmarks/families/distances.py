@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 import dice_jax as dj
-from benchmarks.case import Builder, Case, Contender, Family, Settings
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
 
 __all__ = ["DISTANCES", "distance_case"]
 

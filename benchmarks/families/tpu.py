@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
-from benchmarks.problems import Problem
-from benchmarks.works import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders.objectives import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["TPU", "tpu_case"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import environment, memory
-from benchmarks.case import Builder, Contender, Result, Unavailable
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.works import Work
+from benchmarks.contenders.objectives import Work
+from benchmarks.harness import environment, memory
+from benchmarks.harness.case import Builder, Contender, Result, Unavailable
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import in_a_row, times
 
 __all__ = ["compiled", "eager"]
 

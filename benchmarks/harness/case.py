@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Budget, Call, Timed, interleave, median
+from benchmarks.harness.timing import Budget, Call, Timed, interleave, median
 
 __all__ = ["Builder", "Case", "Contender", "Family", "Result", "Settings", "Unavailable", "measure"]
 
@@ -26,7 +26,7 @@ class Contender:
 
     Args:
         call: does the work once and waits until it is done; ``None`` where only the figures count.
-        prepare: see `benchmarks.timing.Timed`.
+        prepare: see `benchmarks.harness.timing.Timed`.
         result: the loss and the gradient, to be checked against the baseline's before anything is
             timed; ``None`` for a yardstick that computes something else.
         figures: exact facts. A name that ends in ``_bytes`` or ``_ratio`` is printed as such.
@@ -87,7 +87,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Family:
-    """Rows that belong together: one module defines one, `benchmarks.families` lists them.
+    """Rows that belong together: one module defines one, `benchmarks.families.registry` lists them.
 
     Args:
         name: in words that can be typed after ``--only``.

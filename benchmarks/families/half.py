@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Case, Family, Settings
-from benchmarks.problems import Problem
-from benchmarks.works import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders.objectives import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.harness.case import Case, Family, Settings
+from benchmarks.harness.problems import Problem
 
 __all__ = ["HALF", "half_case"]
 

@@ -13,10 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.problems import Problem
-from benchmarks.works import (
+from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders.objectives import (
     SIGMOID_DICE,
     SIGMOID_DICE_BCE,
     SOFTMAX_DICE,
@@ -24,6 +22,8 @@ from benchmarks.works import (
     WORKS,
     Work,
 )
+from benchmarks.harness.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["TWO_DEVICES", "two_devices_case"]
 

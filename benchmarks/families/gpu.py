@@ -7,11 +7,16 @@ from collections.abc import Sequence
 
 import jax
 
-from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
-from benchmarks.half import half_case
-from benchmarks.pixels import pixel_case
-from benchmarks.problems import Problem
-from benchmarks.works import SIGMOID_DICE, SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.contenders.objectives import (
+    SIGMOID_DICE,
+    SIGMOID_DICE_BCE,
+    SOFTMAX_DICE,
+    SOFTMAX_DICE_CE,
+)
+from benchmarks.families.half import half_case
+from benchmarks.families.pixels import pixel_case
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["GPU"]
 
