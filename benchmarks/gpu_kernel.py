@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import pallas as pl
 
-from benchmarks.__main__ import run
-from benchmarks.contenders import jax_programs as jaxes
+from benchmarks.contenders import jax_programs
 from benchmarks.contenders.objectives import SOFTMAX_DICE_CE
 from benchmarks.harness import table
 from benchmarks.harness.case import Case, Contender, Family, Settings
 from benchmarks.harness.problems import Problem
-from benchmarks.harness.repetition import in_a_row, times
+from benchmarks.harness.repetition import repeat, repetitions
+from benchmarks.harness.runs import run
 from benchmarks.harness.timing import Budget
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -108,12 +108,12 @@ def _kernel_case(classes: int, pixels: tuple[int, ...]) -> Case:
     def kernel() -> Contender:
         loss = functools.partial(kernel_loss, interpret=jax.default_backend() != "gpu")
         x, y = map(jnp.asarray, problem.arrays())
-        return jaxes.compiled_contender(jax.value_and_grad(loss), (x, y))
+        return jax_programs.compiled_contender(jax.value_and_grad(loss), (x, y))
 
     builders = {
-        "dice_jax": jaxes.dice_jax(SOFTMAX_DICE_CE, problem),
+        "dice_jax": jax_programs.dice_jax_loss(SOFTMAX_DICE_CE, problem),
         "kernel": kernel,
-        "copy of the least bytes": jaxes.copy(problem),
+        "copy of the least bytes": jax_programs.least_copy(problem),
     }
     words = f"{SOFTMAX_DICE_CE.title}, {problem.words}"
     return Case(name=f"kernel-c{classes}", work=words, builders=builders)
@@ -192,8 +192,8 @@ def _step_case(classes: int, *, small: bool) -> Case:
             *state[:], value = compiled(*state)
             return value
 
-        call = in_a_row(once, jax.block_until_ready)
-        return Contender(call=call, figures=jaxes.figures(compiled), amount=times())
+        call = repeat(once, jax.block_until_ready)
+        return Contender(call=call, figures=jax_programs.figures(compiled), amount=repetitions())
 
     losses: dict[str, Loss] = {
         "no loss": lambda x, _: jnp.mean(x),

@@ -1,17 +1,16 @@
-"""The rows of softmax and sigmoid losses at float32, beside every peer and the floor."""
+"""The rows of softmax and sigmoid losses in float32, beside every peer and the yardsticks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.contenders import jax_programs as jaxes
-from benchmarks.contenders import monai_losses as monai
+from benchmarks.contenders import jax_programs, monai_losses
 from benchmarks.contenders.objectives import (
     SIGMOID_DICE,
     SIGMOID_DICE_BCE,
     SOFTMAX_DICE,
     SOFTMAX_DICE_CE,
-    Work,
+    Objective,
 )
 from benchmarks.harness.case import Builder, Case, Family, Settings
 from benchmarks.harness.problems import Problem
@@ -19,12 +18,14 @@ from benchmarks.harness.problems import Problem
 __all__ = ["SIGMOID", "SOFTMAX", "pixel_case"]
 
 
-def pixel_case(name: str, work: Work, problem: Problem, *, compile_monai: bool = True) -> Case:
+def pixel_case(
+    name: str, objective: Objective, problem: Problem, *, compile_monai: bool = True
+) -> Case:
     """Put every library's loss and gradient side by side.
 
     Args:
         name: of the row.
-        work: the loss.
+        objective: the loss.
         problem: the images.
         compile_monai: whether to wait for ``torch.compile``.
 
@@ -32,16 +33,16 @@ def pixel_case(name: str, work: Work, problem: Problem, *, compile_monai: bool =
         The row.
     """
     builders: dict[str, Builder] = {
-        "dice_jax": jaxes.dice_jax(work, problem),
-        "optax": jaxes.optax(work, problem),
-        "MONAI": monai.eager(work, problem),
-        "MONAI compiled": monai.compiled(work, problem),
-        f"one {work.activation.__name__}": jaxes.activation(work, problem),
-        "copy of the least bytes": jaxes.copy(problem),
+        "dice_jax": jax_programs.dice_jax_loss(objective, problem),
+        "optax": jax_programs.optax_loss(objective, problem),
+        "MONAI": monai_losses.eager_loss(objective, problem),
+        "MONAI compiled": monai_losses.compiled_loss(objective, problem),
+        f"one {objective.activation.__name__}": jax_programs.one_activation(objective, problem),
+        "copy of the least bytes": jax_programs.least_copy(problem),
     }
     if not compile_monai:
         del builders["MONAI compiled"]
-    return Case(name=name, work=f"{work.title}, {problem.words}", builders=builders)
+    return Case(name=name, work=f"{objective.title}, {problem.words}", builders=builders)
 
 
 _SOFTMAX = {
@@ -59,25 +60,26 @@ _SOFTMAX_QUICK = {
 
 def _softmax_cases(settings: Settings) -> Sequence[Case]:
     sizes = _SOFTMAX_QUICK if settings.quick else _SOFTMAX
-    works = (SOFTMAX_DICE_CE,) if settings.quick else (SOFTMAX_DICE, SOFTMAX_DICE_CE)
+    objectives = (SOFTMAX_DICE_CE,) if settings.quick else (SOFTMAX_DICE, SOFTMAX_DICE_CE)
     return [
         pixel_case(
-            f"{work.name}-c{classes}",
-            work,
+            f"{objective.name}-c{classes}",
+            objective,
             Problem(pixels, classes),
-            # Half a minute each, the first time: the quick table has it where it matters most.
+            # Compiling takes half a minute the first time. The quick table has one such row.
             compile_monai=not settings.quick or classes == 4,
         )
         for classes, pixels in sizes.items()
-        for work in works
+        for objective in objectives
     ]
 
 
 def _sigmoid_cases(settings: Settings) -> Sequence[Case]:
     problem = Problem((16, 256, 256) if settings.quick else (64, 512, 512), None)
-    works = (SIGMOID_DICE_BCE,) if settings.quick else (SIGMOID_DICE, SIGMOID_DICE_BCE)
+    objectives = (SIGMOID_DICE_BCE,) if settings.quick else (SIGMOID_DICE, SIGMOID_DICE_BCE)
     return [
-        pixel_case(work.name, work, problem, compile_monai=not settings.quick) for work in works
+        pixel_case(objective.name, objective, problem, compile_monai=not settings.quick)
+        for objective in objectives
     ]
 
 

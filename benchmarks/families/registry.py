@@ -1,4 +1,4 @@
-"""Every family of rows, in the order of the table: a module with a `Family`, and a line here."""
+"""All families of rows, in the order of the table. A new family needs a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a timed call does its work: on an accelerator several times before it waits."""
+"""How often a timed call does its work: once on a CPU, several times on an accelerator."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import jax
 
 from benchmarks.harness.timing import Call
 
-__all__ = ["in_a_row", "times"]
+__all__ = ["repeat", "repetitions"]
 
 
-def times() -> int:
+def repetitions() -> int:
     """Count how often a timed call does its work.
 
     Returns:
-        1 on a CPU. An accelerator is handed work while it is still busy, as in training: what a
-        single call would add is the time of the message there and back.
+        1 on a CPU, 20 on an accelerator. A training loop hands an accelerator new work while it is
+        still busy. If we waited after every single piece of work, we would also time the message to
+        the accelerator and back.
     """
     return 1 if jax.default_backend() == "cpu" else 20
 
 
-def in_a_row(start: Callable[[], Any], wait: Callable[[Any], Any]) -> Call:
+def repeat(start: Callable[[], Any], wait: Callable[[Any], Any]) -> Call:
     """Make the call that is timed.
 
     Args:
@@ -30,12 +31,12 @@ def in_a_row(start: Callable[[], Any], wait: Callable[[Any], Any]) -> Call:
         wait: waits for what `start` returned last.
 
     Returns:
-        A call that does the work as often as `times` says, and waits once.
+        A call that does the work as often as `repetitions` says, and waits once.
     """
 
     def call() -> Any:
         started = None
-        for _ in range(times()):
+        for _ in range(repetitions()):
             started = start()
         return wait(started)
 
