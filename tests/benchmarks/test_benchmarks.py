@@ -23,6 +23,7 @@ from benchmarks.families.compilation import compilation_case
 from benchmarks.families.half import half_case
 from benchmarks.families.linearity import linearity_case
 from benchmarks.families.pixels import pixel_case
+from benchmarks.families.tiling import tiling_case
 from benchmarks.families.two_devices import two_devices_case
 from benchmarks.harness import runs, table
 from benchmarks.harness.case import Case, Contender, Family, Settings, Unavailable, measure
@@ -380,6 +381,26 @@ def _persistent_cache(folder):
         for name, value in before.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
+
+
+def test_every_choice_of_sizes_is_compiled_with_its_own():
+    used, current = [], {}
+
+    @contextlib.contextmanager
+    def replaced(**sizes):
+        current.update(sizes)
+        yield
+        current.clear()
+
+    def loss(sums):
+        used.append(dict(current))
+        return SOFTMAX_DICE.loss(sums)
+
+    objective = dataclasses.replace(SOFTMAX_DICE, loss=loss)
+    choices = {"as it is": {}, "tile of 8": {"tile": 8}}
+    row = measure(tiling_case("tiny", objective, Problem((2, 8, 8), 2), replaced, choices), FEW)
+    assert _names(row) == ["as it is", "tile of 8"]
+    assert used == [{}, {"tile": 8}]
 
 
 @pytest.mark.slow
