@@ -1,9 +1,9 @@
-"""Would a kernel by hand be worth it on a GPU? Dice + CE in Pallas, and the loss's share of a step.
+"""Time a Pallas kernel of Dice + CE on a GPU, and the loss's share of a training step.
 
-Run: python -m benchmarks.gpu_kernel [--small]     (anywhere but on a GPU the kernel is interpreted)
+Run: python -m benchmarks.gpu_kernel [--small]     (without a GPU the kernel is interpreted)
 
-The library has no such kernel: Pallas's Triton backend is deprecated since JAX 0.12, and the second
-table says what a training step would gain.
+The library has no such kernel. Pallas's Triton backend is deprecated since JAX 0.11, and the rows
+of training steps show how little a step would gain.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _parameters(classes: int, channels: tuple[int, ...]) -> Any:
 
 
 def _step_case(classes: int, *, small: bool) -> Case:
-    """Put an optimiser step without a loss to speak of beside ours and Optax's."""
+    """Put an optimiser step with a trivial loss beside those with dice_jax's and Optax's loss."""
     images, side = (1, 32) if small else (8, 512)
     channels = (4, 8) if small else (32, 64, 128, 256)
     adam = optax.adam(1e-3)
@@ -209,9 +209,11 @@ def _step_case(classes: int, *, small: bool) -> Case:
 
 
 def main() -> None:
-    """Measure both, as `python -m benchmarks` does, and print its table."""
+    """Measure the rows as `python -m benchmarks` does, and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="only to see that it runs")
+    parser.add_argument(
+        "--small", action="store_true", help="small sizes, only to see that it runs"
+    )
     small = parser.parse_args().small
     sizes = {2: (128, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
     cases = [_kernel_case(c, (1, 64, 64) if small else pixels) for c, pixels in sizes.items()]

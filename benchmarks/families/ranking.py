@@ -138,7 +138,7 @@ def ranking_case(name: str, problem: Problem) -> Case:
         "SMP": _of_torch(_smp(mode), problem),
     }
     words = "Lovász hinge" if binary else "Lovász-softmax"
-    # The usual formula takes differences of numbers near 1: float32 leaves it few digits.
+    # The usual formula subtracts numbers near 1, which leaves few digits in float32.
     return Case(name=name, work=f"{words}, {problem.words}", builders=builders, tolerance=0.02)
 
 

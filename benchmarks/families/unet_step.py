@@ -1,4 +1,4 @@
-"""The row of a whole optimiser step: the study's U-Net beside the same network in PyTorch."""
+"""The row of an optimiser step: the U-Net of the experiments, in Flax and in PyTorch."""
 
 # The peer need not be installed.
 # pyright: reportMissingImports=false

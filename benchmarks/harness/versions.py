@@ -217,10 +217,11 @@ class Versions:
     ) -> dict[str, Any]:
         """Measure a contender again in new processes if the new version seems to be slower.
 
-        Where a process happens to place its arrays in memory can cost several per cent.
+        The place of its arrays in memory can cost a process several per cent. So the smaller ratio
+        counts.
         """
         entry = self._measure(family, case, name, settings, tell)
-        if not entry.get("surely_slower"):
+        if not entry.get("slower"):
             return entry
         self.close()
         again = self._measure(family, case, name, settings, tell)
