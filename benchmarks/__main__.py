@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Times value_and_grad with respect to the logits of dice_jax, Optax and MONAI, "
         "in turns, after checking that they compute the same. With --against, times dice_jax of "
         "another commit and of this checkout instead. Exit code 1: a row failed, or is surely more "
-        "than 5 %% slower than at the other commit.",
+        "than 5 % slower than at the other commit.",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes; under two minutes")
     parser.add_argument("--huge", action="store_true", help="2^28 pixels too; needs 12 GiB")

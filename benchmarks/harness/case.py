@@ -151,7 +151,7 @@ def measure(
     Args:
         case: the row.
         budget: how many rounds.
-        tell: is told about progress.
+        tell: is called with words on the progress.
 
     Returns:
         The row's record, for JSON.

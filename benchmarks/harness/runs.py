@@ -42,8 +42,8 @@ def run(
         settings: of the run.
         command: for the record.
         measure_row: measures one row and gives its record.
-        tell: is told what goes on.
-        done: is given the record so far after every row.
+        tell: is called with words on the progress.
+        done: is called with the record so far after every row.
 
     Returns:
         The record: where, when, with what, and the rows.

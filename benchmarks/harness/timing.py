@@ -109,7 +109,7 @@ def interleave(
         calls: what to time, by name.
         budget: how many rounds.
         clock: measures what a round takes, in seconds.
-        tell: is told about progress.
+        tell: is called with words on the progress.
 
     Returns:
         The seconds of every timed call, by name.

@@ -189,7 +189,7 @@ class Versions:
             family: of the row.
             case: the row.
             settings: of the run.
-            tell: is told about progress.
+            tell: is called with words on the progress.
 
         Returns:
             The row's record, for JSON.

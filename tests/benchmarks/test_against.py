@@ -196,6 +196,15 @@ def test_an_unknown_commit_is_refused(capsys):
     assert "--against no-such-commit" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("surely", "code"), [(True, 1), (False, 0)])
+def test_the_exit_code_says_whether_a_row_is_surely_slower(monkeypatch, head, surely, code):
+    entry = {"slower": True, "surely_slower": surely}
+    record = {"rows": [{"contenders": [entry]}]}
+    monkeypatch.setattr(command, "_measure", lambda *arguments: record)
+    monkeypatch.setattr(table, "show", lambda record: None)
+    assert command.main(["--against", "HEAD"]) == code
+
+
 def _tiny(settings):
     return [pixel_case("tiny", SOFTMAX_DICE, Problem((2, 72, 72), 3))]
 
