@@ -1,38 +1,41 @@
-"""`python -m benchmarks`: dice_jax, its peers and the floor, side by side in one run."""
+"""`python -m benchmarks`: the speed and memory of dice_jax and its peers, in one run."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import environment, table
-from benchmarks.case import Case, Family, Settings, measure
-from benchmarks.families import FAMILIES
-from benchmarks.timing import Budget
-
-# Raised when a reader of older files could stumble.
-SCHEMA = 1
+from benchmarks.families.registry import FAMILIES
+from benchmarks.harness import runs, table
+from benchmarks.harness.case import Case, Family, Settings
+from benchmarks.harness.timing import Budget
+from benchmarks.harness.versions import Versions, checkout, resolve
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Times value_and_grad with respect to the logits of dice_jax, Optax and MONAI, "
-        "in turns, after checking that they compute the same. Exit code 1: a row failed.",
+        "in turns, after checking that they compute the same. With --against, times dice_jax of "
+        "another commit and of this checkout instead. Exit code 1: a row failed, or is surely more "
+        "than 5 % slower than at the other commit.",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes; under two minutes")
     parser.add_argument("--huge", action="store_true", help="2^28 pixels too; needs 12 GiB")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="rows or families whose name holds NAME"
+        "--only", nargs="+", metavar="NAME", help="rows or families whose name contains NAME"
+    )
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="compare with dice_jax of this commit, in turns"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record, row by row")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
@@ -45,13 +48,13 @@ def choose(settings: Settings, only: Sequence[str] | None) -> list[tuple[Family,
 
     Args:
         settings: of the run.
-        only: words that a row's family or name must hold one of; ``None`` for all.
+        only: a row's family or name must contain one of these words; ``None`` for all rows.
 
     Returns:
         The rows, with their families.
 
     Raises:
-        ValueError: if a word fits nothing.
+        ValueError: if no row contains one of the words.
     """
     rows = [(family, case) for family in FAMILIES for case in family.cases(settings)]
     if only is None:
@@ -64,60 +67,6 @@ def choose(settings: Settings, only: Sequence[str] | None) -> list[tuple[Family,
     return [row for row, fit in zip(rows, fits, strict=True) if fit]
 
 
-def run(
-    rows: Sequence[tuple[Family, Case]],
-    settings: Settings,
-    *,
-    command: str,
-    tell: Callable[[str], None] = lambda words: None,
-    done: Callable[[dict[str, Any]], None] = lambda record: None,
-) -> dict[str, Any]:
-    """Measure rows one after another.
-
-    Args:
-        rows: from `choose`.
-        settings: of the run.
-        command: for the record.
-        tell: is told what goes on.
-        done: is given the record so far after every row.
-
-    Returns:
-        The record: where, when, with what, and the rows.
-    """
-    began = time.perf_counter()
-    record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "command": command,
-        "quick": settings.quick,
-        **environment.describe(),
-        "load": [environment.load()],
-        "rows": [],
-    }
-    for family, case in rows:
-        title = f"{family.name}/{case.name}"
-        tell(title)
-        head = {"family": family.name, "family_title": family.title}
-        try:
-            row = measure(case, settings.budget, tell=lambda words, t=title: tell(f"{t}: {words}"))
-        except Exception as failure:  # One broken row must not cost the others.
-            words = str(failure).strip().splitlines()
-            note = f"failed: {type(failure).__name__}: {words[0] if words else ''}"
-            row = {"name": case.name, "work": case.work, "baseline": None, "contenders": []}
-            row |= {"notes": [note], "failed": True}
-        record["rows"].append(head | row)
-        record["seconds"] = time.perf_counter() - began
-        done(record)
-    record["load"].append(environment.load())
-    return record
-
-
-def _write(record: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    partial.replace(path)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -125,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; ``None``: those of the process.
 
     Returns:
-        The exit code: 0, 1 if a row failed, 2 for a request that cannot be met.
+        The exit code: 0, 1 if a row failed or is surely slower, 2 for a request that cannot be met.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(given)
@@ -134,45 +83,69 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     budget = Budget(least=3, most=15, seconds=1.5) if arguments.quick else Budget()
     settings = Settings(quick=arguments.quick, huge=arguments.huge, budget=budget)
+    command = shlex.join(["python", "-m", "benchmarks", *given])
     try:
         rows = choose(settings, arguments.only)
+        if arguments.list:
+            print("\n".join(f"{family.name}/{case.name}" for family, case in rows))
+            return 0
+        against = None if arguments.against is None else resolve(arguments.against)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.list:
-        print("\n".join(f"{family.name}/{case.name}" for family, case in rows))
-        return 0
-    watch = Console(stderr=True)
+    record = _measure(rows, settings, command, against, arguments.json)
+    table.show(record)
+    entries = [entry for row in record["rows"] for entry in row["contenders"]]
+    failed = any(row.get("failed") for row in record["rows"])
+    return int(failed or any(entry.get("surely_slower") for entry in entries))
+
+
+def _measure(
+    rows: Sequence[tuple[Family, Case]],
+    settings: Settings,
+    command: str,
+    against: str | None,
+    path: Path | None,
+) -> dict[str, Any]:
+    """Measure the rows under a progress bar, and write the record after every row."""
+    extra = {} if against is None else {"against": against}
+    console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=watch,
+        console=console,
         # A thread that draws would run beside the calls that are timed.
         auto_refresh=False,
     )
-    with progress:
+    with contextlib.ExitStack() as stack:
+        measure_row = runs.measure_row
+        if against is not None:
+            folder = stack.enter_context(checkout(against))
+            measure_row = stack.enter_context(Versions(folder)).measure
+            rows = [(family, case) for family, case in rows if case.ours]
+        stack.enter_context(progress)
         task = progress.add_task("starting", total=len(rows))
 
         def tell(words: str) -> None:
-            progress.update(task, description=words, refresh=watch.is_terminal)
+            progress.update(task, description=words, refresh=console.is_terminal)
 
         def done(record: dict[str, Any]) -> None:
             last, number = record["rows"][-1], len(record["rows"])
-            progress.update(task, completed=number, refresh=watch.is_terminal)
-            if not watch.is_terminal:
+            progress.update(task, completed=number, refresh=console.is_terminal)
+            if not console.is_terminal:
                 took = f"{record['seconds']:.0f} s"
                 print(f"[{number}/{len(rows)}] {took} {last['name']}", file=sys.stderr, flush=True)
-            if arguments.json:
-                _write(record, arguments.json)
+            if path:
+                runs.write(extra | record, path)
 
-        command = shlex.join(["python", "-m", "benchmarks", *given])
-        record = run(rows, settings, command=command, tell=tell, done=done)
-    table.show(record)
-    if arguments.json:
-        _write(record, arguments.json)
-    return int(any(row.get("failed") for row in record["rows"]))
+        record = extra | runs.run(
+            rows, settings, command=command, measure_row=measure_row, tell=tell, done=done
+        )
+    if path:
+        runs.write(record, path)
+    return record
 
 
 if __name__ == "__main__":

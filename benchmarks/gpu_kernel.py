@@ -1,9 +1,9 @@
-"""Would a kernel by hand be worth it on a GPU? Dice + CE in Pallas, and the loss's share of a step.
+"""Time a Pallas kernel of Dice + CE on a GPU, and the loss's share of a training step.
 
-Run: python -m benchmarks.gpu_kernel [--small]     (anywhere but on a GPU the kernel is interpreted)
+Run: python -m benchmarks.gpu_kernel [--small]     (without a GPU the kernel is interpreted)
 
-The library has no such kernel: Pallas's Triton backend is deprecated since JAX 0.12, and the second
-table says what a training step would gain.
+The library has no such kernel. Pallas's Triton backend is deprecated since JAX 0.11, and the rows
+of training steps show how little a step would gain.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import pallas as pl
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks import table
-from benchmarks.__main__ import run
-from benchmarks.case import Case, Contender, Family, Settings
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.timing import Budget
-from benchmarks.works import SOFTMAX_DICE_CE
+from benchmarks.contenders import jax_programs
+from benchmarks.contenders.objectives import SOFTMAX_DICE_CE
+from benchmarks.harness import table
+from benchmarks.harness.case import Case, Contender, Family, Settings
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import repeat, repetitions
+from benchmarks.harness.runs import run
+from benchmarks.harness.timing import Budget
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -108,12 +108,12 @@ def _kernel_case(classes: int, pixels: tuple[int, ...]) -> Case:
     def kernel() -> Contender:
         loss = functools.partial(kernel_loss, interpret=jax.default_backend() != "gpu")
         x, y = map(jnp.asarray, problem.arrays())
-        return jaxes.compiled_contender(jax.value_and_grad(loss), (x, y))
+        return jax_programs.compiled_contender(jax.value_and_grad(loss), (x, y))
 
     builders = {
-        "dice_jax": jaxes.dice_jax(SOFTMAX_DICE_CE, problem),
+        "dice_jax": jax_programs.dice_jax_loss(SOFTMAX_DICE_CE, problem),
         "kernel": kernel,
-        "copy of the least bytes": jaxes.copy(problem),
+        "copy of the least bytes": jax_programs.least_copy(problem),
     }
     words = f"{SOFTMAX_DICE_CE.title}, {problem.words}"
     return Case(name=f"kernel-c{classes}", work=words, builders=builders)
@@ -167,7 +167,7 @@ def _parameters(classes: int, channels: tuple[int, ...]) -> Any:
 
 
 def _step_case(classes: int, *, small: bool) -> Case:
-    """Put an optimiser step without a loss to speak of beside ours and Optax's."""
+    """Put an optimiser step with a trivial loss beside those with dice_jax's and Optax's loss."""
     images, side = (1, 32) if small else (8, 512)
     channels = (4, 8) if small else (32, 64, 128, 256)
     adam = optax.adam(1e-3)
@@ -192,8 +192,8 @@ def _step_case(classes: int, *, small: bool) -> Case:
             *state[:], value = compiled(*state)
             return value
 
-        call = in_a_row(once, jax.block_until_ready)
-        return Contender(call=call, figures=jaxes.figures(compiled), amount=times())
+        call = repeat(once, jax.block_until_ready)
+        return Contender(call=call, figures=jax_programs.figures(compiled), amount=repetitions())
 
     losses: dict[str, Loss] = {
         "no loss": lambda x, _: jnp.mean(x),
@@ -209,9 +209,11 @@ def _step_case(classes: int, *, small: bool) -> Case:
 
 
 def main() -> None:
-    """Measure both, as `python -m benchmarks` does, and print its table."""
+    """Measure the rows as `python -m benchmarks` does, and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="only to see that it runs")
+    parser.add_argument(
+        "--small", action="store_true", help="small sizes, only to see that it runs"
+    )
     small = parser.parse_args().small
     sizes = {2: (128, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
     cases = [_kernel_case(c, (1, 64, 64) if small else pixels) for c, pixels in sizes.items()]

@@ -1,6 +1,6 @@
-"""Stream a slide of 2^30 pixels from a memory-mapped file and print the peak memory it took.
+"""Stream a slide of 2^30 pixels from a memory-mapped file and print the peak memory.
 
-Run: python benchmarks/stream_slide.py [--log2-pixels 30] [--tile 2048]
+Run: python -m benchmarks.stream_slide [--log2-pixels 30] [--tile 2048]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def tiles(path: Path, rows: int, columns: int, tile: int) -> Iterator[tuple[Any,
     """Read tiles from the memory-mapped file; those at the edge are padded."""
     for top in range(0, rows, tile):
         for left in range(0, columns, tile):
-            # Mapped anew for every tile, so that pages already read do not count as ours.
+            # A new map for every tile: otherwise pages read before would count as our memory.
             slide = np.memmap(path, np.uint8, "r", shape=(rows, 2, columns))
             cut = slide[top : top + tile, :, left : left + tile]
             (image, labels), where = dj.pad_piece((cut[:, 0], cut[:, 1]), (tile, tile))
@@ -48,7 +48,7 @@ def tiles(path: Path, rows: int, columns: int, tile: int) -> Iterator[tuple[Any,
 
 
 def sums_fn(params: Any, piece: Any) -> dj.RegionSums:
-    """Filter the tile and sum: a small model, since the reading and the sums are measured."""
+    """Filter the tile and sum. The model is small, since only reading and sums are measured."""
     image, labels, where = piece
     x = image.astype(jnp.float32)[None, :, :, None] / 255
     x = jax.lax.conv_general_dilated(
@@ -63,7 +63,7 @@ def loss_fn(sums: dj.RegionSums) -> jax.Array:
 
 
 def peak() -> float:
-    """Give the most memory this process has held, in MiB."""
+    """Return the largest memory that this process has held, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,30 +1,34 @@
 """The benchmark's harness: turns, statistics, what is left out, and one row from end to end."""
 
+import contextlib
 import dataclasses
 import io
 import json
 import math
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 pytest.importorskip("rich")
 
 from rich.console import Console
 
 from benchmarks import __main__ as command
-from benchmarks import table
-from benchmarks.case import Case, Contender, Family, Settings, Unavailable, measure
-from benchmarks.compilation import compilation_case
-from benchmarks.half import half_case
-from benchmarks.linearity import linearity_case
-from benchmarks.pixels import pixel_case
-from benchmarks.problems import Problem
-from benchmarks.timing import Budget, Timed, interleave
-from benchmarks.two_devices import two_devices_case
-from benchmarks.works import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.families.compilation import compilation_case
+from benchmarks.families.half import half_case
+from benchmarks.families.linearity import linearity_case
+from benchmarks.families.pixels import pixel_case
+from benchmarks.families.tiling import tiling_case
+from benchmarks.families.two_devices import two_devices_case
+from benchmarks.harness import runs, table
+from benchmarks.harness.case import Case, Contender, Family, Settings, Unavailable, measure
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.timing import Budget, Timed, interleave, timed_turn
 
 FEW = Budget(least=2, most=2, seconds=0.0)
 
@@ -50,7 +54,10 @@ class Clock:
 
 def test_calls_are_timed_in_turns_and_each_one_is_warm():
     clock = Clock()
-    calls = {"A": Timed(clock.taking("A", 1.0)), "B": Timed(clock.taking("B", 3.0))}
+    calls = {
+        "A": Timed(clock.taking("A", 1.0), clock=clock),
+        "B": Timed(clock.taking("B", 3.0), clock=clock),
+    }
     seconds = interleave(calls, Budget(least=3, most=3), clock=clock)
     assert clock.called == list("AABB") * 4
     assert seconds == {"A": [1.0] * 3, "B": [3.0] * 3}
@@ -58,10 +65,20 @@ def test_calls_are_timed_in_turns_and_each_one_is_warm():
 
 def test_preparation_replaces_the_warm_call_and_is_not_timed():
     clock = Clock()
-    timed = Timed(clock.taking("work", 1.0), prepare=clock.taking("prepare", 10.0))
+    timed = Timed(clock.taking("work", 1.0), clock.taking("prepare", 10.0), clock)
     seconds = interleave({"A": timed}, FEW, clock=clock)
     assert clock.called == ["prepare", "work"] * 3
     assert seconds["A"] == [1.0, 1.0]
+
+
+def test_a_turn_warms_up_once_but_prepares_every_time():
+    clock = Clock()
+    assert timed_turn(Timed(clock.taking("A", 5.0, 1.0, 2.0), clock=clock), 2) == [1.0, 2.0]
+    assert clock.called == list("AAA")
+    clock = Clock()
+    timed = Timed(clock.taking("A", 1.0, 2.0), clock.taking("P", 10.0), clock)
+    assert timed_turn(timed, 2) == [1.0, 2.0]
+    assert clock.called == list("PAPA")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +172,7 @@ def test_contenders_are_closed_when_one_fails():
 
 def test_ratios_compare_medians_per_unit_of_work(monkeypatch):
     times = {"small": [3.0, 1.0, 100.0], "large": [10.0, 12.0, 11.0]}
-    monkeypatch.setattr("benchmarks.case.interleave", lambda *a, **k: times)
+    monkeypatch.setattr("benchmarks.harness.case.interleave", lambda *a, **k: times)
     row = measure(
         _case(small=Contender(_nothing, amount=2.0), large=Contender(_nothing, amount=11.0)), FEW
     )
@@ -192,7 +209,7 @@ def record():
         patch.setitem(sys.modules, "torch", None)
         family = Family("softmax", "Softmax", lambda settings: [])
         case = pixel_case("tiny", SOFTMAX_DICE_CE, Problem((2, 48, 48), 3))
-        made = command.run([(family, case)], Settings(budget=FEW), command="python -m benchmarks")
+        made = runs.run([(family, case)], Settings(budget=FEW), command="python -m benchmarks")
     return json.loads(json.dumps(made))
 
 
@@ -219,7 +236,7 @@ def test_the_record_holds_what_a_reader_needs(record):
     }
     for name, kind in kinds.items():
         assert isinstance(record[name], kind), name
-    assert record["schema"] == command.SCHEMA
+    assert record["schema"] == runs.SCHEMA
     assert record["versions"]["jax"] == jax.__version__
     assert record["hardware"]["cores"] >= 1
     assert record["hardware"]["cpu"]
@@ -300,7 +317,7 @@ def test_halves_are_checked_against_float32(monkeypatch):
     def missing():
         raise Unavailable("not wanted")
 
-    monkeypatch.setattr("benchmarks.jax_contenders.require_optax", missing)
+    monkeypatch.setattr("benchmarks.contenders.jax_programs.require_optax", missing)
     row = measure(half_case("tiny", SOFTMAX_DICE, Problem((2, 48, 48), 3)), FEW)
     assert _names(row) == ["dice_jax float32", "dice_jax float16", "dice_jax bfloat16"]
 
@@ -312,19 +329,78 @@ def test_sizes_are_compared_per_pixel():
     assert row["notes"] == []
 
 
-def test_compiling_is_timed_from_scratch():
+def test_start_up_is_timed_from_scratch_and_in_parts():
     traces = []
 
     def counted(sums):
         traces.append(None)
         return SOFTMAX_DICE.loss(sums)
 
-    work = dataclasses.replace(SOFTMAX_DICE, loss=counted)
-    contender = compilation_case("tiny", work, Problem((2, 8, 8), 2)).builders["dice_jax"]()
+    objective = dataclasses.replace(SOFTMAX_DICE, loss=counted)
+    case = compilation_case("tiny", objective, Problem((2, 8, 8), 2))
+    contender = case.builders["dice_jax"]()
     assert contender.prepare is jax.clear_caches
-    contender.call()
-    contender.call()
-    assert len(traces) == 2
+    before: Any = jax.config
+    enabled = before.jax_enable_compilation_cache
+    seconds = timed_turn(contender.timed(), 3)
+    assert len(traces) == 3
+    assert before.jax_enable_compilation_cache == enabled
+    parts = contender.later_figures()
+    assert set(parts) == {"trace_seconds", "lower_seconds", "compile_seconds"}
+    assert all(part > 0 for part in parts.values())
+    assert sum(parts.values()) <= max(seconds) * 1.01
+
+
+def test_start_up_reads_nothing_from_the_persistent_cache(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "jax._src.compiler._cache_read", lambda *a, **k: read.append(None) or (None, None)
+    )
+    with _persistent_cache(tmp_path):
+        contender = compilation_case("tiny", SOFTMAX_DICE, Problem((2, 8, 8), 2)).builders[
+            "dice_jax"
+        ]()
+        contender.call()
+        assert not read
+        jax.jit(lambda x: x + 3)(1.0)
+        assert read
+
+
+@contextlib.contextmanager
+def _persistent_cache(folder):
+    """JAX's persistent compilation cache, in a folder of this test's own."""
+    config: Any = jax.config
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    before = {name: getattr(config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def test_every_choice_of_sizes_is_compiled_with_its_own():
+    used, current = [], {}
+
+    @contextlib.contextmanager
+    def replaced(**sizes):
+        current.update(sizes)
+        yield
+        current.clear()
+
+    def loss(sums):
+        used.append(dict(current))
+        return SOFTMAX_DICE.loss(sums)
+
+    objective = dataclasses.replace(SOFTMAX_DICE, loss=loss)
+    choices = {"as it is": {}, "tile of 8": {"tile": 8}}
+    row = measure(tiling_case("tiny", objective, Problem((2, 8, 8), 2), replaced, choices), FEW)
+    assert _names(row) == ["as it is", "tile of 8"]
+    assert used == [{}, {"tile": 8}]
 
 
 @pytest.mark.slow
@@ -333,5 +409,9 @@ def test_two_devices_compute_what_one_does_in_processes_of_their_own():
     ours = {name: build for name, build in case.builders.items() if name.startswith("dice_jax")}
     row = measure(dataclasses.replace(case, builders=ours), FEW)
     assert row["notes"] == []
-    assert _names(row)[1:] == ["dice_jax, 2 devices, jit", "dice_jax, 2 devices, shard_map"]
-    assert row["contenders"][2]["figures"]["temporary_bytes"] > 0
+    assert _names(row) == [
+        "dice_jax, one device",
+        "dice_jax, two devices, shard_map",
+        "dice_jax, two devices, plain jit",
+    ]
+    assert row["contenders"][1]["figures"]["temporary_bytes"] > 0

@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("rich")
 pytest.importorskip("scipy")
 
-from benchmarks import distances, ranking
-from benchmarks.case import Settings, measure
-from benchmarks.problems import Problem
-from benchmarks.timing import Budget
+from benchmarks.families import distances, ranking
+from benchmarks.harness.case import Settings, measure
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.timing import Budget
 
 FEW = Budget(least=2, most=2, seconds=0.0)
 

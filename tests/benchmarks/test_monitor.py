@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import monitor
-from benchmarks.case import difference
-from benchmarks.families import FAMILIES
+from benchmarks.families import monitor
+from benchmarks.families.registry import FAMILIES
+from benchmarks.harness.case import difference
 
 
 @pytest.mark.slow

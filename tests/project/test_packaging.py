@@ -137,7 +137,7 @@ def test_the_sdist_holds_what_one_needs_to_test_and_document_it(distributions):
         "CONTRIBUTING.md",
         "LICENSE",
         "README.md",
-        "benchmarks/families.py",
+        "benchmarks/families/registry.py",
         "conftest.py",
         "dice_jax/py.typed",
         "docs/index.md",

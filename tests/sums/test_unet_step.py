@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import unet_step
-from benchmarks.case import Unavailable, measure
-from benchmarks.timing import Budget
+from benchmarks.families import unet_step
+from benchmarks.harness.case import Unavailable, measure
+from benchmarks.harness.timing import Budget
 from experiments.learning.models import initialise
 
 

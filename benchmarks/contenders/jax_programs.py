@@ -1,4 +1,4 @@
-"""Contenders written in JAX: dice_jax, Optax, and the yardsticks that no one can beat."""
+"""Contenders written in JAX: dice_jax, Optax, and yardsticks for the least possible time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import memory
-from benchmarks.case import Builder, Contender, Result, Unavailable
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.works import Work
+from benchmarks.contenders.objectives import Objective
+from benchmarks.harness import memory
+from benchmarks.harness.case import Builder, Contender, Result, Unavailable
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import repeat, repetitions
 
 __all__ = [
-    "activation",
     "compiled_contender",
-    "copy",
-    "dice_jax",
+    "dice_jax_loss",
     "figures",
-    "optax",
+    "least_copy",
+    "one_activation",
+    "optax_loss",
     "require_optax",
 ]
 
@@ -31,14 +31,14 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def figures(compiled: Any) -> Mapping[str, float]:
-    """Read what a compiled program says of itself.
+    """Read what the compiler reports about a program.
 
     Args:
         compiled: what ``jax.jit(f).lower(...).compile()`` returns.
 
     Returns:
-        ``temporary_bytes``, where the backend knows, and on a GPU ``traffic_bytes``: what the
-        compiler counts that kernels read and write. On a CPU it counts a loop's body once.
+        ``temporary_bytes``, where the backend knows, and on a GPU ``traffic_bytes``: what its
+        kernels read and write. On a CPU that count is wrong, since a loop's body counts once.
     """
     found: dict[str, float] = {}
     if (memory_use := compiled.memory_analysis()) is not None:
@@ -68,7 +68,7 @@ def compiled_contender(
     """
     compiled = jax.jit(function).lower(*arguments).compile()
     facts = figures(compiled)
-    # A machine without room for the temporaries and the gradient would kill the whole run.
+    # Without room for the temporaries and the gradient, the system would kill the whole run.
     if jax.default_backend() == "cpu":
         gradient = sum(x.nbytes for x in arguments[:1])
         memory.require(facts.get("temporary_bytes", 0) + 2 * gradient, "its temporaries")
@@ -78,15 +78,15 @@ def compiled_contender(
         return float(value), np.asarray(gradient, dtype=np.float32)
 
     return Contender(
-        call=in_a_row(lambda: compiled(*arguments), jax.block_until_ready),
+        call=repeat(lambda: compiled(*arguments), jax.block_until_ready),
         result=result,
         figures=facts,
-        amount=amount * times(),
+        amount=amount * repetitions(),
         **options,
     )
 
 
-# One at a time, shared by the contenders of a case: the largest take gigabytes.
+# The contenders of a case share them. Only the last is kept: the largest take gigabytes.
 @functools.lru_cache(maxsize=1)
 def _arrays(problem: Problem, dtype: Any) -> tuple[jax.Array, jax.Array]:
     logits, labels = problem.arrays()
@@ -94,12 +94,12 @@ def _arrays(problem: Problem, dtype: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _scaled(loss: Loss, scale: float) -> Loss:
-    # In float32: a half-precision loss must not overflow for the benchmark's own reason.
+    # In float32, so that the factor does not make a half-precision loss overflow.
     return loss if scale == 1 else lambda x, y: loss(x, y).astype(jnp.float32) * scale
 
 
-def dice_jax(
-    work: Work,
+def dice_jax_loss(
+    objective: Objective,
     problem: Problem,
     *,
     dtype: Any = jnp.float32,
@@ -109,7 +109,7 @@ def dice_jax(
     """Make the builder of dice_jax's contender.
 
     Args:
-        work: the loss.
+        objective: the loss.
         problem: the images.
         dtype: of the logits.
         scale: a factor of the loss, as in mixed-precision training.
@@ -120,14 +120,14 @@ def dice_jax(
     """
 
     def build() -> Contender:
-        function = jax.value_and_grad(_scaled(work.dice_jax, scale))
+        function = jax.value_and_grad(_scaled(objective.dice_jax, scale))
         return compiled_contender(function, _arrays(problem, dtype), amount=amount)
 
     return build
 
 
 def require_optax() -> None:
-    """Refuse where Optax is missing.
+    """Raise an error where Optax is missing.
 
     Raises:
         Unavailable: if it is not installed.
@@ -136,11 +136,13 @@ def require_optax() -> None:
         raise Unavailable("optax is not installed: pip install 'dice_jax[benchmarks]'")
 
 
-def optax(work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: float = 1.0) -> Builder:
+def optax_loss(
+    objective: Objective, problem: Problem, *, dtype: Any = jnp.float32, scale: float = 1.0
+) -> Builder:
     """Make the builder of Optax's contender.
 
     Args:
-        work: the loss.
+        objective: the loss.
         problem: the images.
         dtype: of the logits.
         scale: a factor of the loss.
@@ -151,17 +153,17 @@ def optax(work: Work, problem: Problem, *, dtype: Any = jnp.float32, scale: floa
 
     def build() -> Contender:
         require_optax()
-        function = jax.value_and_grad(_scaled(work.optax, scale))
-        return compiled_contender(function, _arrays(problem, dtype), notes=(work.optax_note,))
+        function = jax.value_and_grad(_scaled(objective.optax, scale))
+        return compiled_contender(function, _arrays(problem, dtype), notes=(objective.optax_note,))
 
     return build
 
 
-def activation(work: Work, problem: Problem, *, amount: float = 1.0) -> Builder:
+def one_activation(objective: Objective, problem: Problem, *, amount: float = 1.0) -> Builder:
     """Make the builder of a yardstick: one softmax (or sigmoid) of the same logits.
 
     Args:
-        work: the loss whose activation it is.
+        objective: the loss whose activation it is.
         problem: the images.
         amount: see `Contender`.
 
@@ -171,21 +173,21 @@ def activation(work: Work, problem: Problem, *, amount: float = 1.0) -> Builder:
 
     def build() -> Contender:
         logits, _ = _arrays(problem, jnp.float32)
-        compiled = jax.jit(work.activation).lower(logits).compile()
+        compiled = jax.jit(objective.activation).lower(logits).compile()
         return Contender(
-            call=in_a_row(lambda: compiled(logits), jax.block_until_ready),
+            call=repeat(lambda: compiled(logits), jax.block_until_ready),
             figures=figures(compiled),
-            amount=amount * times(),
+            amount=amount * repetitions(),
         )
 
     return build
 
 
-def copy(problem: Problem) -> Builder:
+def least_copy(problem: Problem) -> Builder:
     """Make the builder of a yardstick: a copy that moves the least bytes and computes nothing.
 
-    It reads half of `Problem.least_bytes` and writes as many; on a CPU one core does, into memory
-    that is already mapped.
+    It reads half of `Problem.least_bytes` and writes as many. On a CPU, one core does it, into
+    memory that is already mapped.
 
     Args:
         problem: the images.
@@ -201,7 +203,7 @@ def copy(problem: Problem) -> Builder:
             return Contender(call=lambda: np.copyto(target, source))
         on_device = jnp.asarray(source)
         moved = jax.jit(lambda x: x + np.uint32(1)).lower(on_device).compile()
-        call = in_a_row(lambda: moved(on_device), jax.block_until_ready)
-        return Contender(call=call, amount=times())
+        call = repeat(lambda: moved(on_device), jax.block_until_ready)
+        return Contender(call=call, amount=repetitions())
 
     return build

@@ -1,4 +1,4 @@
-"""The rows of one GPU: images so large that neither its cache nor its launches are measured."""
+"""The rows of one GPU. The images are so large that caches and kernel launches do not matter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Sequence
 
 import jax
 
-from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
-from benchmarks.half import half_case
-from benchmarks.pixels import pixel_case
-from benchmarks.problems import Problem
-from benchmarks.works import SIGMOID_DICE, SIGMOID_DICE_BCE, SOFTMAX_DICE, SOFTMAX_DICE_CE
+from benchmarks.contenders.objectives import (
+    SIGMOID_DICE,
+    SIGMOID_DICE_BCE,
+    SOFTMAX_DICE,
+    SOFTMAX_DICE_CE,
+)
+from benchmarks.families.half import half_case
+from benchmarks.families.pixels import pixel_case
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["GPU"]
 
@@ -35,13 +40,14 @@ def _on_a_gpu(case: Case) -> Case:
 
 def _cases(_: Settings) -> Sequence[Case]:
     cases = [
-        pixel_case(f"gpu-{work.name}-c{classes}", work, Problem(pixels, classes))
+        pixel_case(f"gpu-{objective.name}-c{classes}", objective, Problem(pixels, classes))
         for classes, pixels in _SOFTMAX.items()
-        for work in (SOFTMAX_DICE, SOFTMAX_DICE_CE)
+        for objective in (SOFTMAX_DICE, SOFTMAX_DICE_CE)
     ]
     sigmoid = Problem(_SIGMOID, None)
     cases += [
-        pixel_case(f"gpu-{work.name}", work, sigmoid) for work in (SIGMOID_DICE, SIGMOID_DICE_BCE)
+        pixel_case(f"gpu-{objective.name}", objective, sigmoid)
+        for objective in (SIGMOID_DICE, SIGMOID_DICE_BCE)
     ]
     cases.append(half_case("gpu-half-dice-ce-c4", SOFTMAX_DICE_CE, Problem(_SOFTMAX[4], 4)))
     return [_on_a_gpu(case) for case in cases]

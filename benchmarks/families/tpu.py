@@ -1,4 +1,4 @@
-"""The rows of programs compiled for a TPU v5e without one: traffic, temporaries, collectives."""
+"""The rows of programs compiled for a TPU v5e: traffic, temporaries, collectives. None is run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Builder, Case, Contender, Family, Settings, Unavailable
-from benchmarks.problems import Problem
-from benchmarks.works import SOFTMAX_DICE, SOFTMAX_DICE_CE, Work
+from benchmarks.contenders import jax_programs
+from benchmarks.contenders.objectives import SOFTMAX_DICE, SOFTMAX_DICE_CE, Objective
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["TPU", "tpu_case"]
 
 _TOPOLOGY = "v5e:2x4"
-# Of dice_jax.blocks, which is no public name.
+# The pixels of one block of dice_jax on a TPU, which is not public.
 _BLOCK_PIXELS = 2**20
 
 
@@ -66,20 +66,20 @@ def _inspected(loss: Callable[..., jax.Array], problem: Problem) -> Contender:
     facts = {
         # The compiler counts the body of a loop once, however often it runs.
         "traffic_ratio": _traffic(_compile(loss, block, device)) / block.least_bytes(),
-        **jaxes.figures(one),
-        # Of a batch sharded over the topology: logits gathered on every chip, and cheap sums.
+        **jax_programs.figures(one),
+        # Of a batch sharded over the chips: how often whole arrays are gathered.
         "all_gathers": len(re.findall(r"\ball-gather(?:-start)?\(", sharded.as_text())),
         "gathers": len(re.findall(r"\bgather\(", one.as_text())),
     }
     return Contender(call=None, figures=facts)
 
 
-def tpu_case(name: str, work: Work, problem: Problem) -> Case:
-    """Put two compiled programs side by side; nothing runs.
+def tpu_case(name: str, objective: Objective, problem: Problem) -> Case:
+    """Put two compiled programs side by side, without running them.
 
     Args:
         name: of the row.
-        work: the loss.
+        objective: the loss.
         problem: the images; the batch must be a multiple of 8.
 
     Returns:
@@ -87,23 +87,23 @@ def tpu_case(name: str, work: Work, problem: Problem) -> Case:
     """
 
     def theirs() -> Contender:
-        jaxes.require_optax()
-        return _inspected(work.optax, problem)
+        jax_programs.require_optax()
+        return _inspected(objective.optax, problem)
 
     builders: dict[str, Builder] = {
-        "dice_jax": lambda: _inspected(work.dice_jax, problem),
+        "dice_jax": lambda: _inspected(objective.dice_jax, problem),
         "optax": theirs,
     }
-    return Case(name=name, work=f"{work.title}, {problem.words}", builders=builders)
+    return Case(name=name, work=f"{objective.title}, {problem.words}", builders=builders)
 
 
 def _cases(settings: Settings) -> Sequence[Case]:
     sizes = {2: (64, 256, 256), 4: (16, 256, 256), 32: (8, 256, 256)}
-    works = (SOFTMAX_DICE_CE,) if settings.quick else (SOFTMAX_DICE, SOFTMAX_DICE_CE)
+    objectives = (SOFTMAX_DICE_CE,) if settings.quick else (SOFTMAX_DICE, SOFTMAX_DICE_CE)
     return [
-        tpu_case(f"tpu-{work.name}-c{classes}", work, Problem(pixels, classes))
+        tpu_case(f"tpu-{objective.name}-c{classes}", objective, Problem(pixels, classes))
         for classes, pixels in sizes.items()
-        for work in works
+        for objective in objectives
     ]
 
 

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from benchmarks import environment
-from benchmarks.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import compiled_contender
-from benchmarks.problems import Problem
+from benchmarks.contenders.jax_programs import compiled_contender
+from benchmarks.harness import environment
+from benchmarks.harness.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
+from benchmarks.harness.problems import Problem
 
 __all__ = ["RANKING", "ranking_case"]
 
@@ -138,7 +138,7 @@ def ranking_case(name: str, problem: Problem) -> Case:
         "SMP": _of_torch(_smp(mode), problem),
     }
     words = "Lovász hinge" if binary else "Lovász-softmax"
-    # The usual formula takes differences of numbers near 1: float32 leaves it few digits.
+    # The usual formula subtracts numbers near 1, which leaves few digits in float32.
     return Case(name=name, work=f"{words}, {problem.words}", builders=builders, tolerance=0.02)
 
 

@@ -1,4 +1,4 @@
-"""The losses under test, as each library writes them; pooled over the batch, smoothing 1 pixel."""
+"""The losses that are timed, as each library writes them: pooled over the batch, smoothing 1."""
 
 # The peers need not be installed.
 # pyright: reportMissingImports=false
@@ -13,11 +13,18 @@ import jax.numpy as jnp
 
 import dice_jax as dj
 
-__all__ = ["SIGMOID_DICE", "SIGMOID_DICE_BCE", "SOFTMAX_DICE", "SOFTMAX_DICE_CE", "WORKS", "Work"]
+__all__ = [
+    "OBJECTIVES",
+    "SIGMOID_DICE",
+    "SIGMOID_DICE_BCE",
+    "SOFTMAX_DICE",
+    "SOFTMAX_DICE_CE",
+    "Objective",
+]
 
 
 @dataclass(frozen=True)
-class Work:
+class Objective:
     """One loss in every library.
 
     Args:
@@ -28,7 +35,7 @@ class Work:
         optax: Optax's scalar loss of logits and labels.
         optax_note: how Optax was made to compute the same.
         monai: makes MONAI's loss module.
-        activation: the yardstick, a function of the logits.
+        activation: the loss's own, which alone is the yardstick; a function of the logits.
     """
 
     name: str
@@ -45,7 +52,7 @@ class Work:
         return self.loss(self.sums(logits, labels))
 
 
-# Optax adds s to half of the sums that dice_jax adds it to: s = 0.5 there is 1 here.
+# Optax adds its smoothing to half of the sums that dice_jax adds it to: 0.5 there is 1 here.
 _OPTAX_SMOOTH = 0.5
 _OPTAX_DICE_NOTE = (
     "optax: losses.dice_loss over all pixel axes with smooth=0.5, which is 1 in the usual form; it "
@@ -57,7 +64,7 @@ def _optax_softmax_dice(logits: jax.Array, labels: jax.Array) -> jax.Array:
     import optax
 
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    # Its annotation knows one axis only; the code takes several.
+    # Optax annotates a single axis, but the code takes several.
     pixels: Any = tuple(range(labels.ndim))
     return optax.losses.dice_loss(logits, targets, smooth=_OPTAX_SMOOTH, axis=pixels)
 
@@ -119,7 +126,7 @@ def _mean_dice(sums: dj.RegionSums) -> jax.Array:
     return dj.dice_loss(sums).mean()
 
 
-SOFTMAX_DICE = Work(
+SOFTMAX_DICE = Objective(
     name="dice",
     title="softmax Dice",
     sums=dj.softmax_region_sums,
@@ -129,7 +136,7 @@ SOFTMAX_DICE = Work(
     monai=_monai_softmax_dice,
     activation=jax.nn.softmax,
 )
-SOFTMAX_DICE_CE = Work(
+SOFTMAX_DICE_CE = Objective(
     name="dice-ce",
     title="softmax Dice + CE",
     sums=dj.softmax_region_sums,
@@ -139,7 +146,7 @@ SOFTMAX_DICE_CE = Work(
     monai=_monai_softmax_dice_ce,
     activation=jax.nn.softmax,
 )
-SIGMOID_DICE = Work(
+SIGMOID_DICE = Objective(
     name="dice-binary",
     title="sigmoid Dice",
     sums=dj.sigmoid_region_sums,
@@ -149,7 +156,7 @@ SIGMOID_DICE = Work(
     monai=_monai_sigmoid_dice,
     activation=jax.nn.sigmoid,
 )
-SIGMOID_DICE_BCE = Work(
+SIGMOID_DICE_BCE = Objective(
     name="dice-bce",
     title="sigmoid Dice + BCE",
     sums=dj.sigmoid_region_sums,
@@ -161,4 +168,4 @@ SIGMOID_DICE_BCE = Work(
     activation=jax.nn.sigmoid,
 )
 
-WORKS = {w.name: w for w in (SOFTMAX_DICE, SOFTMAX_DICE_CE, SIGMOID_DICE, SIGMOID_DICE_BCE)}
+OBJECTIVES = {o.name: o for o in (SOFTMAX_DICE, SOFTMAX_DICE_CE, SIGMOID_DICE, SIGMOID_DICE_BCE)}

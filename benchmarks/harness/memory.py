@@ -1,16 +1,16 @@
-"""How much memory is left: a contender that would not fit is skipped, not killed."""
+"""How much memory is left, so that a contender that would not fit is skipped."""
 
 from __future__ import annotations
 
 import os
 
-from benchmarks.case import Unavailable
+from benchmarks.harness.case import Unavailable
 
 __all__ = ["available_bytes", "require"]
 
 
 def available_bytes() -> int | None:
-    """Ask how many bytes can be taken without swapping.
+    """Ask how many bytes can be allocated without swapping.
 
     Returns:
         Bytes, or ``None`` where the system does not say.
@@ -26,11 +26,11 @@ def available_bytes() -> int | None:
 
 
 def require(needed: float, what: str) -> None:
-    """Refuse a contender that does not fit.
+    """Raise an error for a contender that does not fit.
 
     Args:
         needed: bytes.
-        what: what needs them, for the words.
+        what: what needs them, for the message.
 
     Raises:
         Unavailable: if there is less.

@@ -1,4 +1,4 @@
-"""The rows of gradient accumulation: the exact one beside the ordinary one, on a U-Net."""
+"""The rows of gradient accumulation on a U-Net: exact accumulation beside averaging."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from benchmarks.case import Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness.case import Case, Contender, Family, Result, Settings, Unavailable
 
 __all__ = ["ACCUMULATION", "accumulation_case"]
 
@@ -20,8 +20,8 @@ __all__ = ["ACCUMULATION", "accumulation_case"]
 def accumulation_case(name: str, microbatches: int, images: int, size: int) -> Case:
     """Put exact accumulation, ordinary accumulation and the whole batch side by side.
 
-    The ordinary one is what is usually written: a compiled gradient per microbatch, averaged. It
-    computes another loss (the note says how far off), so that only its time is compared.
+    Ordinary accumulation averages one compiled gradient per microbatch. It computes another loss,
+    so only its time is compared; a note says how far its gradient is off.
 
     Args:
         name: of the row.
@@ -39,11 +39,11 @@ def accumulation_case(name: str, microbatches: int, images: int, size: int) -> C
         "the whole batch at once": lambda: _whole(shape),
     }
     work = f"U-Net, Dice + BCE, {microbatches} microbatches of {images}×{size}²"
-    return Case(name=name, work=work, builders=builders)
+    return Case(name=name, work=work, builders=builders, ours=("dice_jax, exact",))
 
 
 def _network(shape: tuple[int, ...]) -> tuple[Callable[..., Any], Any, Any]:
-    """Give the sums of a piece, the parameters and the microbatches."""
+    """Return the sums of a piece, the parameters and the microbatches."""
     if importlib.util.find_spec("flax") is None:
         raise Unavailable("flax is not installed: pip install 'dice_jax[experiments]'")
     from flax import nnx
@@ -52,7 +52,7 @@ def _network(shape: tuple[int, ...]) -> tuple[Callable[..., Any], Any, Any]:
 
     graph, parameters = initialise("unet", 0)
     rng = np.random.default_rng(0)
-    # The foreground grows from piece to piece: that is where averaging goes wrong.
+    # The foreground fraction grows from piece to piece, which is where averaging goes wrong.
     fractions = np.linspace(0.01, 0.3, shape[0])[:, None, None, None]
     masks = rng.random(shape) < fractions
     noisy = masks + rng.standard_normal(shape)
@@ -72,8 +72,8 @@ def _result(answer: tuple[jax.Array, Any]) -> Result:
     return float(answer[0]), np.concatenate(leaves)
 
 
-def _right(value_and_grad: Callable[..., Any], *arguments: Any) -> Contender:
-    """A way that computes the gradient of the whole batch."""
+def _contender(value_and_grad: Callable[..., Any], *arguments: Any) -> Contender:
+    """Make a contender that computes the gradient of the whole batch."""
     program = jax.jit(value_and_grad).lower(*arguments).compile()
     return Contender(
         call=lambda: jax.block_until_ready(program(*arguments)),
@@ -84,7 +84,7 @@ def _right(value_and_grad: Callable[..., Any], *arguments: Any) -> Contender:
 
 def _exact(shape: tuple[int, ...]) -> Contender:
     sums, parameters, pieces = _network(shape)
-    return _right(dj.accumulated_value_and_grad(sums, _loss), parameters, pieces)
+    return _contender(dj.accumulated_value_and_grad(sums, _loss), parameters, pieces)
 
 
 def _batch(pieces: Any) -> Any:
@@ -94,7 +94,7 @@ def _batch(pieces: Any) -> Any:
 def _whole(shape: tuple[int, ...]) -> Contender:
     sums, parameters, pieces = _network(shape)
     whole = jax.value_and_grad(lambda p, batch: _loss(sums(p, batch)))
-    return _right(whole, parameters, _batch(pieces))
+    return _contender(whole, parameters, _batch(pieces))
 
 
 def _ordinary(shape: tuple[int, ...]) -> Contender:

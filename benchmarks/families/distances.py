@@ -1,4 +1,4 @@
-"""The rows of the exact distance transform, beside SciPy's, which runs on the host."""
+"""The rows of the exact distance transform, beside SciPy's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 import dice_jax as dj
-from benchmarks.case import Builder, Case, Contender, Family, Settings
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
 
 __all__ = ["DISTANCES", "distance_case"]
 
@@ -41,7 +41,7 @@ def _ball(shape: tuple[int, ...]) -> np.ndarray:
     return distance > (min(shape) / 3) ** 2
 
 
-# What makes a transform slow is how far the pixels are from the nearest False one.
+# A transform's time depends on how far the pixels are from the nearest False one.
 _MASKS: dict[str, tuple[str, Maker]] = {
     "noise": ("2 % of the pixels False", _noise),
     "ball": ("a ball of False", _ball),
@@ -99,7 +99,7 @@ def _cases(settings: Settings) -> Sequence[Case]:
     if settings.quick:
         chosen = {"2d": ((512, 512), ("noise", "single"))}
     else:
-        # SciPy takes seconds a volume.
+        # SciPy takes seconds for each volume.
         chosen = {
             "2d": ((1024, 1024), tuple(_MASKS)),
             "3d": ((256, 256, 256), ("noise", "sparse")),

@@ -1,4 +1,4 @@
-"""What a measurement depends on: versions, hardware, date, how busy the machine was."""
+"""What a measurement depends on: versions, hardware, date, load of the machine."""
 
 from __future__ import annotations
 

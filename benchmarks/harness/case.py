@@ -1,14 +1,15 @@
-"""What a family of rows is made of, and how one row is measured: build, check, time in turns."""
+"""What a row is made of, and how one is measured: build, check, time in turns."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Budget, Call, Timed, interleave, median
+from benchmarks.harness.timing import Budget, Call, Clock, Timed, interleave, median
 
 __all__ = ["Builder", "Case", "Contender", "Family", "Result", "Settings", "Unavailable", "measure"]
 
@@ -26,22 +27,31 @@ class Contender:
 
     Args:
         call: does the work once and waits until it is done; ``None`` where only the figures count.
-        prepare: see `benchmarks.timing.Timed`.
+        prepare: see `benchmarks.harness.timing.Timed`.
+        clock: see `benchmarks.harness.timing.Timed`.
         result: the loss and the gradient, to be checked against the baseline's before anything is
-            timed; ``None`` for a yardstick that computes something else.
-        figures: exact facts. A name that ends in ``_bytes`` or ``_ratio`` is printed as such.
+            timed; ``None`` where nothing can be compared.
+        figures: exact facts. A name that ends in ``_bytes``, ``_seconds`` or ``_ratio`` is printed
+            as such.
+        later_figures: gives figures that are known only after the timed calls.
         notes: what a reader has to know to judge the comparison.
         amount: units of work in one call; ratios compare the time per unit.
-        close: gives back what the contender holds.
+        close: frees what the contender holds.
     """
 
     call: Call | None
     prepare: Call | None = None
+    clock: Clock = time.perf_counter
     result: Callable[[], Result] | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    later_figures: Callable[[], Mapping[str, float]] = dict
     notes: Sequence[str] = ()
     amount: float = 1.0
     close: Callable[[], None] = lambda: None
+
+    def timed(self) -> Timed | None:
+        """Give the call with its preparation and its clock, ``None`` if there is no call."""
+        return None if self.call is None else Timed(self.call, self.prepare, self.clock)
 
 
 Builder = Callable[[], Contender]
@@ -57,6 +67,7 @@ class Case:
         builders: how to make each contender, by name.
         baseline: the contender that the others are checked against and compared with; ``None`` for
             the first.
+        ours: the contenders that run dice_jax, which ``--against`` compares between versions.
         tolerance: the largest difference of a value (relative to it) and of a gradient (relative to
             its largest entry).
         notes: what holds for the whole row.
@@ -66,6 +77,7 @@ class Case:
     work: str
     builders: Mapping[str, Builder]
     baseline: str | None = None
+    ours: Sequence[str] = ("dice_jax",)
     tolerance: float = 1e-4
     notes: Sequence[str] = ()
 
@@ -87,12 +99,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Family:
-    """Rows that belong together: one module defines one, `benchmarks.families` lists them.
+    """Rows that belong together.
+
+    A module of `benchmarks.families` defines it, and `benchmarks.families.registry` lists it.
 
     Args:
         name: in words that can be typed after ``--only``.
         title: the heading of its rows.
-        cases: the rows for some settings; cheap, since it is also called to list the names.
+        cases: makes the rows for some settings. It must be cheap, since it is also called to list
+            the names, and a function of a module's top level, since other processes look it up.
     """
 
     name: str
@@ -101,7 +116,7 @@ class Family:
 
 
 def difference(reference: Result, other: Result, tolerance: float) -> str | None:
-    """Say how a value and a gradient differ from the baseline's.
+    """Describe how a value and a gradient differ from the baseline's.
 
     Args:
         reference: the baseline's.
@@ -109,7 +124,7 @@ def difference(reference: Result, other: Result, tolerance: float) -> str | None
         tolerance: see `Case`.
 
     Returns:
-        Words, or ``None`` where they agree.
+        A description, or ``None`` where they agree.
     """
     (value, gradient), (other_value, other_gradient) = reference, other
     if gradient.shape != other_gradient.shape:
@@ -136,7 +151,7 @@ def measure(
     Args:
         case: the row.
         budget: how many rounds.
-        tell: is told about progress.
+        tell: is called with words on the progress.
 
     Returns:
         The row's record, for JSON.
@@ -168,11 +183,7 @@ def measure(
                     contenders.pop(name).close()
         reference = None
         order = [name for name in case.builders if name in contenders]
-        calls = {
-            name: Timed(call, contenders[name].prepare)
-            for name in order
-            if (call := contenders[name].call) is not None
-        }
+        calls = {name: timed for name in order if (timed := contenders[name].timed()) is not None}
         seconds = interleave(calls, budget, tell=tell) if calls else {}
         entries = [_entry(name, contenders[name], seconds.get(name, [])) for name in order]
     finally:
@@ -205,6 +216,6 @@ def _entry(name: str, contender: Contender, seconds: list[float]) -> dict[str, A
         "median": median(seconds) if seconds else None,
         "min": min(seconds) if seconds else None,
         "amount": float(contender.amount),
-        "figures": dict(contender.figures),
+        "figures": {**contender.figures, **contender.later_figures()},
         "notes": list(contender.notes),
     }

@@ -1,4 +1,4 @@
-"""The images that every contender is given: logits and labels, the same for all."""
+"""The logits and labels that every contender of a row is given."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Problem:
         return size if self.classes is None else f"{size}, C={self.classes}"
 
     def least_bytes(self, *, logit_bytes: int = 4, label_bytes: int = 4) -> int:
-        """Count the traffic that cannot be avoided without storing probabilities.
+        """Count the bytes that must move if no probabilities are stored.
 
         Args:
             logit_bytes: of one logit, and of one entry of the gradient.
@@ -57,7 +57,7 @@ class Problem:
         return _arrays(self)
 
 
-# One at a time: the largest take gigabytes.
+# Only the last problem is kept: the largest take gigabytes.
 @functools.lru_cache(maxsize=1)
 def _arrays(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import dice_jax as dj
-from benchmarks.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness.case import Builder, Case, Contender, Family, Result, Settings, Unavailable
 
 __all__ = ["MONITOR", "monitor_case"]
 
-# What a training run would watch; made once, as the monitor asks.
+# The losses that a training run would watch. The dictionary is made once, as the monitor asks.
 _WATCHED = {"dice": dj.dice_loss, "bce": dj.binary_cross_entropy_loss}
 
 
@@ -47,7 +47,7 @@ def _step(shape: tuple[int, int, int], *, watched: bool) -> Builder:
             params = optax.apply_updates(params, updates)
             if not watched:
                 return loss, params, state
-            # A report that nobody returned would cost nothing.
+            # XLA would remove a report that is not returned.
             return loss, params, state, dj.analysis.gradient_monitor(_WATCHED, logits, masks)
 
         arguments = (params, optimizer.init(params), jnp.asarray(images), jnp.asarray(masks))
@@ -82,7 +82,7 @@ def monitor_case(name: str, shape: tuple[int, int, int]) -> Case:
         "step with the monitor": _step(shape, watched=True),
     }
     work = f"a U-Net's step, {'×'.join(map(str, shape))}, Dice and BCE watched"
-    return Case(name=name, work=work, builders=builders)
+    return Case(name=name, work=work, builders=builders, ours=("step with the monitor",))
 
 
 def _cases(settings: Settings) -> Sequence[Case]:

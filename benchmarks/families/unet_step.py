@@ -1,4 +1,4 @@
-"""The row of a whole optimiser step: the study's U-Net beside the same network in PyTorch."""
+"""The row of an optimiser step: the U-Net of the experiments, in Flax and in PyTorch."""
 
 # The peer need not be installed.
 # pyright: reportMissingImports=false
@@ -16,9 +16,9 @@ import optax
 from flax import nnx, traverse_util
 
 import dice_jax as dj
-from benchmarks import environment
-from benchmarks.case import Case, Contender, Family, Result, Settings, Unavailable
-from benchmarks.jax_contenders import figures
+from benchmarks.contenders.jax_programs import figures
+from benchmarks.harness import environment
+from benchmarks.harness.case import Case, Contender, Family, Result, Settings, Unavailable
 from experiments.images.masks import Images
 from experiments.learning.arms import SMOOTH, parse_arm
 from experiments.learning.models import initialise
@@ -73,7 +73,7 @@ def _flax(images: int, size: int) -> Contender:
         loss.block_until_ready()
 
     def result() -> Result:
-        # Of the parameters as they start: the contenders are checked before they are timed.
+        # The parameters are still the first ones: contenders are checked before they are timed.
         loss, gradient = jax.jit(jax.value_and_grad(loss_of))(state[0], *batch)
         return _result(loss, _flat(gradient))
 
@@ -226,8 +226,9 @@ def _case(images: int, size: int, *, compiled: bool) -> Case:
         name=f"unet-step-{images}x{size}",
         work=f"U-Net of {count:,} parameters, Dice, Adam, {images}×{size}²",
         builders=builders,
-        # Of sums over all pixels and eight layers, in another order.
+        # The sums over all pixels and eight layers are taken in another order.
         tolerance=2e-3,
+        ours=("Flax",),
         notes=("one optimiser step; checked by the gradient of every parameter",),
     )
 

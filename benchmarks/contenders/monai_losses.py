@@ -14,16 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import environment, memory
-from benchmarks.case import Builder, Contender, Result, Unavailable
-from benchmarks.in_a_row import in_a_row, times
-from benchmarks.problems import Problem
-from benchmarks.works import Work
+from benchmarks.contenders.objectives import Objective
+from benchmarks.harness import environment, memory
+from benchmarks.harness.case import Builder, Contender, Result, Unavailable
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.repetition import repeat, repetitions
 
-__all__ = ["compiled", "eager"]
+__all__ = ["compiled_loss", "eager_loss"]
 
-# A softmax Dice holds about so many arrays of the size of the logits: probabilities, one-hot
-# targets, products, and their gradients.
+# MONAI's softmax Dice holds about eight arrays of the size of the logits at once: probabilities,
+# one-hot targets, products, and their gradients.
 _ARRAYS_AT_ONCE = 8
 
 
@@ -88,8 +88,8 @@ class _ValueAndGradient:
         return float(loss.detach()), array[:, 0] if binary else np.moveaxis(array, 1, -1)
 
     def contender(self, *notes: str) -> Contender:
-        call = in_a_row(self.run, self.wait)
-        return Contender(call=call, result=self.result, notes=notes, amount=times())
+        call = repeat(self.run, self.wait)
+        return Contender(call=call, result=self.result, notes=notes, amount=repetitions())
 
 
 def _note(torch: Any) -> str:
@@ -106,11 +106,11 @@ def _require_memory(problem: Problem) -> None:
         memory.require(_ARRAYS_AT_ONCE * logits, f"about {_ARRAYS_AT_ONCE} arrays of logits")
 
 
-def eager(work: Work, problem: Problem) -> Builder:
+def eager_loss(objective: Objective, problem: Problem) -> Builder:
     """Make the builder of MONAI's loss as it is.
 
     Args:
-        work: the loss.
+        objective: the loss.
         problem: the images.
 
     Returns:
@@ -121,16 +121,16 @@ def eager(work: Work, problem: Problem) -> Builder:
         torch = _torch()
         _device(torch)
         _require_memory(problem)
-        return _ValueAndGradient(work.monai(), problem).contender(_note(torch))
+        return _ValueAndGradient(objective.monai(), problem).contender(_note(torch))
 
     return build
 
 
-def compiled(work: Work, problem: Problem) -> Builder:
+def compiled_loss(objective: Objective, problem: Problem) -> Builder:
     """Make the builder of MONAI's loss under ``torch.compile``.
 
     Args:
-        work: the loss.
+        objective: the loss.
         problem: the images.
 
     Returns:
@@ -143,10 +143,11 @@ def compiled(work: Work, problem: Problem) -> Builder:
         _require_memory(problem)
         from torch._dynamo.utils import counters
 
-        # After a few shapes TorchDynamo gives up on a function and runs it eagerly: start anew.
+        # After a few shapes TorchDynamo stops compiling a function and runs it eagerly. A reset
+        # makes it compile again.
         torch._dynamo.reset()
         counters.clear()
-        module = torch.compile(work.monai(), dynamic=False)
+        module = torch.compile(objective.monai(), dynamic=False)
         loss = _ValueAndGradient(module, problem)
         try:
             loss.run()

@@ -6,25 +6,30 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from benchmarks import jax_contenders as jaxes
-from benchmarks.case import Builder, Case, Contender, Family, Settings
-from benchmarks.problems import Problem
-from benchmarks.works import SIGMOID_DICE_BCE, SOFTMAX_DICE_CE, Work
+from benchmarks.contenders import jax_programs
+from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE_CE, Objective
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
+from benchmarks.harness.problems import Problem
 
 __all__ = ["LINEARITY", "linearity_case"]
 
 
 def linearity_case(
-    name: str, work: Work, classes: int | None, exponents: Sequence[int], *, yardstick: bool = False
+    name: str,
+    objective: Objective,
+    classes: int | None,
+    exponents: Sequence[int],
+    *,
+    yardstick: bool = False,
 ) -> Case:
-    """Put the sizes side by side, per pixel.
+    """Put the sizes side by side, by time per pixel.
 
     Args:
         name: of the row.
-        work: the loss.
+        objective: the loss.
         classes: as in `Problem`.
         exponents: the sizes are these powers of two, ascending; the middle one is the baseline.
-        yardstick: time the activation alone: what the machine itself makes of the sizes.
+        yardstick: time the activation alone, to show how the machine itself responds to the sizes.
 
     Returns:
         The row.
@@ -34,16 +39,22 @@ def linearity_case(
         side = 2 ** min(exponent // 2, 8)
         problem = Problem((2**exponent // side**2, side, side), classes)
         pixels = math.prod(problem.pixels)
-        make = jaxes.activation if yardstick else jaxes.dice_jax
-        builders[f"2^{exponent} pixels"] = _unchecked(make(work, problem, amount=pixels))
+        make = jax_programs.one_activation if yardstick else jax_programs.dice_jax_loss
+        builders[f"2^{exponent} pixels"] = _unchecked(make(objective, problem, amount=pixels))
     middle = f"2^{exponents[len(exponents) // 2]} pixels"
-    what = f"one {work.activation.__name__}" if yardstick else work.title
+    what = f"one {objective.activation.__name__}" if yardstick else objective.title
     words = what if classes is None else f"{what}, C={classes}"
-    return Case(name=name, work=f"{words}, time per pixel", builders=builders, baseline=middle)
+    return Case(
+        name=name,
+        work=f"{words}, time per pixel",
+        builders=builders,
+        baseline=middle,
+        ours=() if yardstick else tuple(builders),
+    )
 
 
 def _unchecked(builder: Builder) -> Builder:
-    # The sizes are different problems: there is nothing to compare.
+    # The sizes are different problems, so their values must differ.
     def build() -> Contender:
         return dataclasses.replace(builder(), result=None)
 

@@ -1,0 +1,1 @@
+"""The losses of each library, made ready to be checked and timed."""
