@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
+from jax.experimental import jet
 from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir, partial_eval
 
@@ -209,3 +210,13 @@ def _without_unread(used: Sequence[bool], *rest: Any) -> Any:
 
 
 partial_eval.dce_rules[_pass] = _without_unread
+
+
+def _taylor_mode(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError(
+        "jax.experimental.jet cannot go through jax.custom_jvp, which dice_jax needs for exact "
+        "gradients; nest jax.jvp instead: jax.jvp(lambda x: jax.jvp(f, (x,), (v,))[1], (x,), (v,))"
+    )
+
+
+jet.jet_rules[_pass] = _taylor_mode
