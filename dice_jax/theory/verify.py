@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dice_jax.theory.claim_checks import CHECKS
+from dice_jax.theory.checks import CHECKS
 from dice_jax.theory.problems import Check, Lab, Record
 from dice_jax.theory.statements import STATEMENTS
 

@@ -11,7 +11,7 @@ import pytest
 import dice_jax as dj
 from dice_jax import analysis
 from dice_jax.__main__ import main
-from dice_jax.theory.claim_checks import CHECKS
+from dice_jax.theory.checks import CHECKS
 
 IDS = [f"C{i}" for i in range(1, 23)]
 

@@ -1,0 +1,318 @@
+"""Checks of optima: constant predictions, soft and noisy labels, empty masks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dice_jax.sums.region import region_sums
+from dice_jax.theory import closed_forms
+from dice_jax.theory import optima as oracles
+from dice_jax.theory.checks.common import NO_SMOOTHING, region_numbers, two_groups
+from dice_jax.theory.problems import Lab, Record
+
+__all__ = ["best_constant", "empty_mask", "label_noise", "soft_labels"]
+
+Array = np.ndarray[Any, Any]
+
+
+def _two_class_sums(p: Any, y: Any, *, axis: int, where: Any) -> Any:
+    both = jnp.stack([1 - p, p], -1), jnp.stack([1 - y, y], -1)
+    return region_sums(*both, axis=axis, where=where[..., None])
+
+
+def best_constant(lab: Lab, record: Record) -> None:
+    """C6: the best constant prediction of each loss."""
+    rng, n = lab.rng, lab.trials
+    count = np.full(n, 1e4)
+    fraction = 10 ** rng.uniform(-3.5, -0.1, n)
+    target = fraction * count
+    labels, weights = two_groups(target, count)
+    grid = np.linspace(0.005, 0.995, 25)
+
+    def slope(
+        name: str, q: Any, where: Array = weights, sums: Any = region_sums, **o: Any
+    ) -> Array:
+        """dL/dq of a constant prediction, relative to the pull of either class."""
+        x = np.repeat(np.broadcast_to(q, len(where))[:, None], 2, 1)
+        gradient = lab.gradient(name, x, labels[: len(where)], where=where, sums=sums, **o)
+        return gradient.sum(1) / np.abs(gradient).sum(1)
+
+    def lowest(name: str, q: Array, where: Array = weights, **o: Any) -> Array:
+        """By how much some other constant has a lower loss."""
+        at = lab.value(name, np.repeat(q[:, None], 2, 1), labels, where=where, **o)
+        others = [lab.value(name, np.full((n, 2), g), labels, where=where, **o) for g in grid]
+        return at - np.min(others, 0)
+
+    bce = "binary_cross_entropy_loss"
+    best = np.asarray(oracles.cross_entropy_best_constant(fraction))
+    record.holds("BCE: flat at π", np.abs(slope(bce, best)))
+    record.holds("BCE: lowest at π", lowest(bce, best))
+    balanced = weights / np.stack([target, count - target], 1)
+    half = np.asarray(oracles.balanced_cross_entropy_best_constant(fraction))
+    record.holds("class-balanced BCE: flat at ½", np.abs(slope(bce, half, balanced)))
+    record.holds("class-balanced BCE: lowest at ½", lowest(bce, half, balanced))
+    for name in ("dice_loss", "jaccard_loss"):
+        for q in (0.01, 0.5, 0.99):
+            record.holds(f"{name}: falls towards 1, q = {q}", slope(name, q, **NO_SMOOTHING))
+    alpha, beta = 10 ** rng.uniform(-2, 1, (2, n))
+    tversky = partial(slope, "tversky_loss", 0.4, smooth=0.0)
+    record.holds("Tversky: falls towards 1 for β > 0", tversky(alpha=alpha, beta=beta))
+    record.holds("Tversky: flat at β = 0", np.abs(tversky(alpha=alpha, beta=np.zeros(n))))
+    squared, none = "squared_dice_loss", NO_SMOOTHING
+    record.holds("squared Dice: flat at √π", np.abs(slope(squared, np.sqrt(fraction), **none)))
+    record.holds("squared Dice: lowest at √π", lowest(squared, np.sqrt(fraction), **none))
+    s = 10 ** rng.uniform(-2, 4, n)
+    solution = np.asarray(oracles.squared_dice_best_constant(fraction, target, smooth=s))
+    record.near(
+        "squared Dice: solves πNq² + sq = πT + πs",
+        target * solution**2 + s * solution,
+        fraction * (target + s),
+    )
+    record.holds("squared Dice, smoothed: flat there", np.abs(slope(squared, solution, smooth=s)))
+    for q in (0.1, 0.9):
+        flat = slope("generalized_dice_loss", q, sums=_two_class_sums, **none)
+        record.holds("two-class generalised Dice: flat", np.abs(flat))
+
+    def margins(
+        fraction: Array, target: Array, s: Array, alpha: Array, beta: Array
+    ) -> tuple[tuple[str, Array, dict[str, Array]], ...]:
+        """Loss, how far above the claimed threshold we are (relative), and its options."""
+        gain, cost = 2 * fraction * target, s * (1 - 2 * fraction)
+        g2, c2 = beta * fraction * target, s * (alpha * (1 - fraction) - beta * fraction)
+        return (
+            ("dice_loss", (gain - cost) / (gain + np.abs(cost)), {"smooth": s}),
+            ("jaccard_loss", (gain - cost) / (gain + np.abs(cost)), {"smooth": s / 2}),
+            (
+                "tversky_loss",
+                (g2 - c2) / (g2 + np.abs(c2)),
+                {"smooth": s, "alpha": alpha, "beta": beta},
+            ),
+        )
+
+    def disagreement(cube: Array) -> Array:
+        """How far from the claimed threshold the loss turns to another end than claimed."""
+        fraction = 10 ** (-4 * cube[:, 0])
+        fraction = np.clip(fraction, 1e-4, 0.95)
+        target = 10 ** (4 * cube[:, 1])
+        s, alpha, beta = 10 ** (8 * cube[:, 2] - 4), 3 * cube[:, 3], 3 * cube[:, 4] + 1e-3
+        # Half of the candidates sit near Dice's own threshold, where a wrong one shows.
+        near = np.arange(len(cube)) % 2 == 0
+        threshold = 2 * fraction * target / np.maximum(1 - 2 * fraction, 1e-3)
+        s = np.where(near, threshold * (1 + (cube[:, 2] - 0.5)), s)
+        _, where = two_groups(target, target / fraction)
+        q = 0.05 + 0.9 * cube[:, 5]
+        worst = np.zeros(len(cube))
+        for name, margin, options in margins(fraction, target, s, alpha, beta):
+            push = slope(name, q, where, **options)
+            wrong = np.sign(push) == np.sign(margin)
+            worst = np.maximum(worst, np.where(wrong, np.abs(margin), 0))
+        return worst
+
+    labels = np.tile([1.0, 0.0], (max(n, 32), 1))
+    cube = rng.random((n, 6))
+    record.holds("with smoothing: to 1 or to 0 as claimed", disagreement(cube))
+    worst = lab.worst_case(disagreement, 6)
+    record.holds("adversary: to 1 or to 0 as claimed", disagreement(worst))
+    _, small = two_groups(np.array([40.0]), np.array([4e3]))
+    record.near(
+        "the oracle says so too",
+        [
+            oracles.dice_best_constant(0.01, 40.0, smooth=1.0),
+            oracles.dice_best_constant(0.01, 40.0, smooth=1e-5),
+            oracles.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0),
+        ],
+        [0.0, 1.0, 0.0],
+    )
+    turned, straight = (slope("dice_loss", 0.5, small, smooth=s) for s in (1.0, 1e-5))
+    record.holds("s = 1 pushes 40 of 4,000 pixels down", -turned)
+    record.holds("s = 1e-5 pushes them up", straight)
+    record.fails_at(
+        "With the article's smooth = 1 the best constant prediction for 40 of 4,000 pixels is 0.",
+        fraction=0.01,
+        target=40.0,
+        push_at_smooth_1=turned[0],
+        push_at_smooth_1e_5=straight[0],
+    )
+
+
+def soft_labels(lab: Lab, record: Record) -> None:
+    """C14: the optimum of each loss with soft labels."""
+    n, pixels = lab.trials, 40
+    p, y = lab.rng.random((2, n, pixels)) * 0.98 + 0.01
+    gradient = lab.gradient("dice_loss", p, y, **NO_SMOOTHING)
+    i, s, _, _ = region_numbers(p, y)
+    wrong = np.sign(gradient) != np.sign(i / s - y)
+    record.holds("the sign turns at y = D/2", np.where(wrong, np.abs(i / s - y), 0))
+    best = np.asarray(jax.vmap(oracles.dice_oracle)(jnp.asarray(y)).prediction)
+    value, gradient = lab.value_and_gradient("dice_loss", best, y, **NO_SMOOTHING)
+    record.near("the oracle's Dice", 1 - value, [_best_dice(row) for row in y])
+    record.holds("a hard threshold is optimal", np.where(best == 1, gradient, -gradient))
+    for _ in range(4):
+        other = lab.rng.random(y.shape) ** lab.rng.uniform(0.1, 4, (n, 1))
+        record.holds(
+            "and no other prediction beats it",
+            value - lab.value("dice_loss", other, y, **NO_SMOOTHING),
+        )
+    for name in ("squared_dice_loss", "dice_semimetric_loss"):
+        at, other = (lab.value(name, x, y, **NO_SMOOTHING) for x in (y, p))
+        record.near(f"{name}: 0 at p = y", at, np.zeros(n))
+        record.holds(f"{name}: lowest there", 1e-6 - other)
+        nudged = np.clip(y + 1e-4 * lab.rng.normal(size=y.shape), 0, 1)
+        near = lab.value(name, nudged, y, **NO_SMOOTHING)
+        record.holds(f"{name}: a minimum", 1e-12 - near, tolerance=0)
+    flat = lab.gradient("squared_dice_loss", y, y, **NO_SMOOTHING)
+    record.near("squared Dice: zero gradient at p = y", flat, np.zeros_like(y))
+    at_truth = lab.gradient("dice_loss", y[:1, :5], y[:1, :5], **NO_SMOOTHING)
+    record.fails_at(
+        "At the soft labels themselves the Dice gradient is not 0: it pushes them to 0 and 1.",
+        target=y[0, :5],
+        gradient=at_truth[0],
+    )
+
+
+def _best_dice(mu: Array) -> float:
+    """Max over hard masks of 2Σ_{mask}μ/(|mask| + Σμ): the k likeliest pixels for some k."""
+    ordered = np.sort(mu)[::-1]
+    return float(np.max(2 * np.cumsum(ordered) / (np.arange(1, mu.size + 1) + mu.sum())))
+
+
+def label_noise(lab: Lab, record: Record) -> None:
+    """C15: the optimum of each loss with noisy labels."""
+    n, pixels = lab.trials, 30
+    a, b = lab.rng.uniform(0.2, 2, (2, n, 1))
+    mu = lab.rng.beta(a, b, (n, pixels))
+    mu = np.clip(mu, 1e-3, 1 - 1e-3)
+    # Expected sums exactly: each pixel once with y = 1 and weight μ, once with y = 0 and 1 − μ.
+    y = np.concatenate([np.ones_like(mu), np.zeros_like(mu)], 1)
+    weight = np.concatenate([mu, 1 - mu], 1)
+
+    def expected(name: str, p: Array, **options: Any) -> tuple[Array, Array]:
+        value, gradient = lab.value_and_gradient(name, np.tile(p, 2), y, where=weight, **options)
+        return value, gradient[:, :pixels] + gradient[:, pixels:]
+
+    def optimal(name: str, p: Array, **options: Any) -> Array:
+        value, gradient = expected(name, p, **options)
+        scale = np.abs(gradient).max() + 1e-12
+        inside = (p > 0) & (p < 1)
+        # The conditions of a minimum in the cube, and no random prediction that beats it.
+        stuck = np.where(inside, np.abs(gradient), np.where(p == 1, gradient, -gradient))
+        others = [
+            expected(name, lab.rng.random(mu.shape) ** e, **options)[0] for e in (0.3, 1.0, 3.0)
+        ]
+        others.append(
+            expected(name, np.clip(p + 0.01 * lab.rng.normal(size=p.shape), 0, 1), **options)[0]
+        )
+        return np.maximum(stuck.max(1) / max(scale, 1e-3), value - np.min(others, 0))
+
+    hard = np.asarray(jax.vmap(oracles.dice_oracle)(jnp.asarray(mu)).prediction)
+    star = np.array([_best_dice(row) for row in mu])
+    record.near("Dice: 1[μ > D*/2]", hard, (mu > star[:, None] / 2).astype(float))
+    record.near("its Dice", 1 - expected("dice_loss", hard, **NO_SMOOTHING)[0], star)
+    record.holds("Dice: optimal", optimal("dice_loss", hard, **NO_SMOOTHING))
+    graded = np.asarray(jax.vmap(oracles.squared_dice_oracle)(jnp.asarray(mu)).prediction)
+    index = 1 - expected("squared_dice_loss", graded, **NO_SMOOTHING)[0]
+    record.near("squared Dice: min(1, μ/D₂*)", graded, np.minimum(1, mu / index[:, None]))
+    record.holds("squared Dice: inflated", (mu - graded).max(1))
+    record.holds("squared Dice: optimal", optimal("squared_dice_loss", graded, **NO_SMOOTHING))
+    flat = mu[0] * 0.05 + 0.4
+    unclipped = np.asarray(oracles.squared_dice_oracle(jnp.asarray(flat)).prediction)
+    scale = np.sqrt(flat.sum() / (flat**2).sum())
+    record.near("squared Dice: √(Σμ/Σμ²) unclipped", unclipped, scale * flat)
+    record.holds("BCE: p = μ is optimal", optimal("binary_cross_entropy_loss", mu))
+
+    # Correlated within the image: a sure core of A pixels, and a block of b drawn as a whole.
+    core, block, chance = 30.0, 30.0, 0.45
+
+    def per_image(q: float) -> float:
+        p = np.array([[1.0, q], [1.0, q]])
+        loss = lab.value(
+            "dice_loss",
+            p,
+            np.array([[1.0, 1.0], [1.0, 0.0]]),
+            where=np.array([[core, block]] * 2),
+            **NO_SMOOTHING,
+        )
+        return chance * loss[0] + (1 - chance) * loss[1]
+
+    rule = oracles.dice_oracle(jnp.asarray([1.0] * 30 + [chance] * 30))
+    record.near("the rule fills the block", rule.prediction[-1], 1.0)
+    record.holds("the per-image optimum leaves it empty", per_image(0.0) - per_image(1.0))
+    record.fails_at(
+        "Noise correlated within the image: the rule fills a block that is drawn as a whole with "
+        "chance 0.45, but per image leaving it empty costs less.",
+        core=core,
+        block=block,
+        chance=chance,
+        threshold=float(rule.dice) / 2,
+        loss_filled=per_image(1.0),
+        loss_empty=per_image(0.0),
+    )
+
+
+def empty_mask(lab: Lab, record: Record) -> None:
+    """C16: the loss and its gradient on an empty mask."""
+    p, _ = lab.problems()
+    empty = np.zeros_like(p)
+    s = 10 ** lab.rng.uniform(-4, 2, len(p))
+    total = p.sum(1)
+    value, gradient = lab.value_and_gradient("dice_loss", p, empty, **NO_SMOOTHING)
+    record.near("no smoothing: L = 1", value, 1.0)
+    record.near("no smoothing: zero gradient", gradient, np.zeros_like(p))
+    at_zero = lab.value_and_gradient("dice_loss", empty, empty, **NO_SMOOTHING)
+    record.near("0/0: nothing there, nothing claimed", at_zero[0], np.zeros(len(p)))
+    record.near("0/0: a finite gradient", at_zero[1], np.zeros_like(p))
+    value, gradient = lab.value_and_gradient("dice_loss", p, empty, smooth=s)
+    record.near("L = P/(P + s)", value, total / (total + s))
+    size = (total + s)[:, None] ** 2
+    record.near("g = s/(P + s)²", gradient, s[:, None] / size + 0 * p)
+    closed = closed_forms.empty_mask_dice(total, s)
+    record.near("empty_mask_dice", np.stack(closed), [total / (total + s), s / (total + s) ** 2])
+    below = lab.value_and_gradient("dice_loss", p, empty, smooth=0.0, smooth_denominator=s)
+    record.near("smoothing below only: L = 1", below[0], 1.0)
+    record.near("smoothing below only: zero gradient", below[1], np.zeros_like(p))
+
+    n = lab.trials
+    volume, q, s = 10 ** lab.rng.uniform((0, -4, -2), (3, 0, 1.5), (n, 3)).T
+    odds = s * (q * volume + volume + s) ** 2 / ((2 * volume + s) * (q * volume + s) ** 2)
+    record.near("break_even_odds", closed_forms.break_even_odds(volume, q, s), odds)
+
+    def step(odds: Array) -> Array:
+        """The expected gradient at q, relative to its two parts."""
+        slopes = [
+            lab.gradient(
+                "dice_loss", q[:, None], np.full((n, 1), y), where=volume[:, None], smooth=s
+            )[:, 0]
+            for y in (1.0, 0.0)
+        ]
+        mu = odds / (1 + odds)
+        parts = mu * slopes[0], (1 - mu) * slopes[1]
+        return (parts[0] + parts[1]) / (np.abs(parts[0]) + np.abs(parts[1]))
+
+    record.holds("break-even", np.abs(step(odds)))
+    record.holds("up beyond the break-even", step(odds * 1.01))
+    record.holds("down below it", -step(odds / 1.01))
+    record.near(
+        "empty_image_oracle: all iff μ > ½",
+        [oracles.empty_image_oracle(mu, 50.0, smooth=1.0).prediction for mu in (0.49, 0.51)],
+        [0.0, 1.0],
+    )
+    # Pooled with an image that has foreground, an empty one is penalised without any smoothing.
+    rows, labels = np.full((1, 4), 0.5), np.array([[1.0, 1, 0, 0]])
+    pooled = lab.gradient("dice_loss", rows, labels, **NO_SMOOTHING)[0, 2:]
+    i, size, _, _ = region_numbers(rows, labels)
+    record.near("pooled: 2I/S² on the empty image", pooled, (2 * i / size**2)[0])
+    alone = lab.value_and_gradient("dice_loss", rows[:, 2:], labels[:, 2:], smooth=1e-5)
+    record.fails_at(
+        "'Smoothing only prevents 0/0': on an empty image it is the whole price of a false "
+        "positive, next to nothing at s = 1e-5 (loss near 1, gradient near 0).",
+        prediction=rows[0, 2:],
+        smooth=1e-5,
+        loss=alone[0][0],
+        gradient=alone[1][0],
+        pooled_gradient=pooled,
+    )
