@@ -1,4 +1,4 @@
-"""What the optimum of a loss is, exactly, for a known posterior: oracles for experiments."""
+"""The exact optimum of a loss, when the probability of foreground is known at every pixel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax._core import checks
+from dice_jax.theory.arrays import floating
 
 __all__ = [
     "Oracle",
     "balanced_cross_entropy_best_constant",
+    "break_even_odds",
     "cross_entropy_best_constant",
     "cross_entropy_oracle",
     "dice_best_constant",
     "dice_oracle",
     "empty_image_oracle",
+    "self_adjusting_peak",
     "squared_dice_best_constant",
     "squared_dice_oracle",
     "tversky_best_constant",
@@ -36,19 +38,14 @@ class Oracle(NamedTuple):
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
-        >>> oracle = dj.analysis.dice_oracle(jnp.array([1.0, 0.5]))
-        >>> print(oracle.prediction, oracle.dice == oracle.optimum)
+        >>> best = dj.analysis.dice_oracle(jnp.array([1.0, 0.5]))
+        >>> print(best.prediction, best.dice == best.optimum)
         [1. 1.] True
     """
 
     prediction: jax.Array
     dice: jax.Array
     optimum: jax.Array
-
-
-def _floating(name: str, x: ArrayLike) -> jax.Array:
-    x = checks.as_array(name, x)
-    return x if checks.is_float(x) else x.astype(jnp.result_type(float))
 
 
 def _pooled_dice(p: jax.Array, mu: jax.Array) -> jax.Array:
@@ -74,7 +71,7 @@ def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     References:
         C6 of the theory page.
     """
-    return _floating("fraction", fraction)
+    return floating("fraction", fraction)
 
 
 def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
@@ -94,7 +91,7 @@ def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     References:
         C6 of the theory page.
     """
-    return jnp.full_like(_floating("fraction", fraction), 0.5)
+    return jnp.full_like(floating("fraction", fraction), 0.5)
 
 
 def tversky_best_constant(
@@ -131,7 +128,7 @@ def tversky_best_constant(
         C6 of the theory page.
     """
     f, t, a, b, s = (
-        _floating(name, x)
+        floating(name, x)
         for name, x in (
             ("fraction", fraction),
             ("target", target),
@@ -170,7 +167,7 @@ def dice_best_constant(
         C6 of the theory page; Lipton et al. (2014), https://arxiv.org/abs/1402.1892.
     """
     # Dice with s is Tversky with α = β = ½ and s/2.
-    half = _floating("smooth", smooth) / 2
+    half = floating("smooth", smooth) / 2
     return tversky_best_constant(fraction, target, alpha=0.5, beta=0.5, smooth=half)
 
 
@@ -198,7 +195,7 @@ def squared_dice_best_constant(
         C6 of the theory page.
     """
     f, t, s = (
-        _floating(name, x)
+        floating(name, x)
         for name, x in (
             ("fraction", fraction),
             ("target", target),
@@ -228,7 +225,7 @@ def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
     References:
         C15 of the theory page; Nordström et al. (2022).
     """
-    return _cross_entropy_oracle(_floating("posterior", posterior))
+    return _cross_entropy_oracle(floating("posterior", posterior))
 
 
 @jax.jit
@@ -253,15 +250,15 @@ def dice_oracle(posterior: ArrayLike) -> Oracle:
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
-        >>> oracle = dj.analysis.dice_oracle(jnp.array([0.9, 0.4, 0.1]))
-        >>> print(oracle.prediction, f"{oracle.dice:.4f}")
+        >>> best = dj.analysis.dice_oracle(jnp.array([0.9, 0.4, 0.1]))
+        >>> print(best.prediction, f"{best.dice:.4f}")
         [1. 1. 0.] 0.7647
 
     References:
         Lipton et al., Thresholding classifiers to maximize F1 score (2014),
         https://arxiv.org/abs/1402.1892; Nordström et al. (2022).
     """
-    return _dice_oracle(_floating("posterior", posterior))
+    return _dice_oracle(floating("posterior", posterior))
 
 
 @jax.jit
@@ -289,14 +286,14 @@ def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
-        >>> oracle = dj.analysis.squared_dice_oracle(jnp.array([0.5, 0.5]))
-        >>> print(oracle.prediction.round(4), f"{oracle.optimum:.4f}")
+        >>> best = dj.analysis.squared_dice_oracle(jnp.array([0.5, 0.5]))
+        >>> print(best.prediction.round(4), f"{best.optimum:.4f}")
         [0.7071 0.7071] 0.7071
 
     References:
         Nordström et al., On image segmentation with noisy labels (2022).
     """
-    return _squared_dice_oracle(_floating("posterior", posterior))
+    return _squared_dice_oracle(floating("posterior", posterior))
 
 
 @jax.jit
@@ -344,15 +341,15 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
 
     Example:
         >>> import dice_jax as dj
-        >>> oracle = dj.analysis.empty_image_oracle(0.75, 3.0, smooth=1.0)
-        >>> print(oracle.prediction, oracle.dice)
+        >>> best = dj.analysis.empty_image_oracle(0.75, 3.0, smooth=1.0)
+        >>> print(best.prediction, best.dice)
         1.0 0.8125
 
     References:
         C16 of the theory page; Tilborghs et al. (2022).
     """
     mu, v, s = (
-        _floating(name, x)
+        floating(name, x)
         for name, x in (
             ("presence", presence),
             ("volume", volume),
@@ -363,3 +360,59 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
     filled, empty = mu + (1 - mu) * wrong, mu * wrong + (1 - mu)
     best = jnp.maximum(filled, empty)
     return Oracle((filled > empty).astype(best.dtype), best, best)
+
+
+def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike) -> jax.Array:
+    r"""Odds of presence above which the expected Dice step on a region goes up (C16).
+
+    μ/(1−μ) = s(qV + V + s)²/[(2V + s)(qV + s)²], for a region of V pixels that is there with
+    probability μ and empty otherwise, predicted q there and 0 elsewhere, one image at a time.
+
+    Args:
+        volume: V, in pixels.
+        prediction: q.
+        smooth: s > 0, in pixels.
+
+    Returns:
+        The odds, of the arguments' broadcast shape.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(f"{dj.analysis.break_even_odds(100.0, 0.01, 1.0):.3f}")
+        12.940
+
+    References:
+        C16 of the theory page; Tilborghs et al., The Dice loss in the context of missing or empty
+        labels (2022).
+    """
+    v, q, s = (
+        floating(name, x)
+        for name, x in (
+            ("volume", volume),
+            ("prediction", prediction),
+            ("smooth", smooth),
+        )
+    )
+    return s * (q * v + v + s) ** 2 / ((2 * v + s) * (q * v + s) ** 2)
+
+
+def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
+    r"""The probability beyond which self-adjusting Dice pushes a positive pixel down (C20).
+
+    The maximum of (1−p)^α p: p = 1/(1 + α).
+
+    Args:
+        alpha: α > 0.
+
+    Returns:
+        p, of the shape of ``alpha``.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> print(dj.analysis.self_adjusting_peak(1.0))
+        0.5
+
+    References:
+        C20 of the theory page; Li et al., Dice loss for data-imbalanced NLP tasks (2020).
+    """
+    return 1 / (1 + floating("alpha", alpha))

@@ -1,4 +1,4 @@
-"""The bench on which statements are tested: random problems, gradients, an adversary, a record."""
+"""What a check works with: random problems, the losses' gradients, an adversary, a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from dice_jax.sums.region import region_sums, sigmoid_region_sums
 
-__all__ = ["Check", "Lab", "Record"]
+__all__ = ["Check", "CheckLog", "Problems"]
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +44,7 @@ class Check:
         return self.error <= self.tolerance
 
 
-class Record:
+class CheckLog:
     """Collects the comparisons and the counterexample of one statement."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Record:
         self.counterexample = {"what": what, **plain}
 
 
-class Lab:
+class Problems:
     """Random problems, and the losses' own gradients on them in float64.
 
     Args:
@@ -98,9 +98,7 @@ class Lab:
         # has replaced meanwhile must not be answered from here.
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
-    # Problems.
-
-    def problems(self, pixels: int = 48, *, low: float = 1e-4) -> tuple[Array, Array]:
+    def draw(self, pixels: int = 48, *, low: float = 1e-4) -> tuple[Array, Array]:
         """Random probabilities and hard targets [trials, pixels], both classes present."""
         rng, n = self.rng, self.trials
         share = 10 ** rng.uniform(-2, -0.05, (n, 1))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dice_jax.theory.checks import CHECKS
-from dice_jax.theory.problems import Check, Lab, Record
+from dice_jax.theory.problems import Check, CheckLog, Problems
 from dice_jax.theory.statements import STATEMENTS
 
 __all__ = ["ClaimResult", "verify_claims"]
@@ -141,16 +141,16 @@ def verify_claims(
     seed = _seed(key)
     statements = {s.id: s for s in STATEMENTS}
     results = []
-    # One bench, so that a loss is compiled once for all statements.
-    lab = Lab(seed, trials, functions)
+    # One object for all statements: it compiles each loss once.
+    problems = Problems(seed, trials, functions)
     for name in chosen:
         if progress is not None:
             progress(name)
         # Its own random numbers: a statement alone is tested on the same problems as among others.
-        lab.rng = np.random.default_rng([*seed, int(name[1:])])
-        record, start = Record(), time.perf_counter()
+        problems.rng = np.random.default_rng([*seed, int(name[1:])])
+        log, start = CheckLog(), time.perf_counter()
         with jax.enable_x64(True), np.errstate(all="ignore"):
-            CHECKS[name](lab, record)
+            CHECKS[name](problems, log)
         statement = statements[name]
         results.append(
             ClaimResult(
@@ -158,12 +158,12 @@ def verify_claims(
                 statement=statement.statement,
                 condition=statement.condition,
                 source=statement.source,
-                verified=all(check.passed for check in record.checks),
-                worst_error=max(check.error for check in record.checks),
-                counterexample=record.counterexample,
+                verified=all(check.passed for check in log.checks),
+                worst_error=max(check.error for check in log.checks),
+                counterexample=log.counterexample,
                 seconds=time.perf_counter() - start,
                 title=statement.title,
-                checks=tuple(record.checks),
+                checks=tuple(log.checks),
             )
         )
     return tuple(results)

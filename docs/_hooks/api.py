@@ -105,7 +105,15 @@ PAGES = {
     ),
     "theory": Page(
         "Theory",
-        ("theory.verify", "theory.statements", "theory.closed_forms", "theory.optima"),
+        (
+            "theory.verify",
+            "theory.statements",
+            "theory.closed_forms.gradients",
+            "theory.closed_forms.masses",
+            "theory.closed_forms.hessians",
+            "theory.closed_forms.escape",
+            "theory.optima",
+        ),
         "The statements of the [theory page](../theory.md), what checks them, and their closed "
         "forms as functions.",
     ),

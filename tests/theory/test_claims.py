@@ -11,9 +11,9 @@ import pytest
 import dice_jax as dj
 from dice_jax import analysis
 from dice_jax.__main__ import main
-from dice_jax.theory.checks import CHECKS
+from dice_jax.theory.checks import CHECKS, dynamics, gradient, optima, variants
 
-IDS = [f"C{i}" for i in range(1, 23)]
+IDS = [s.id for s in analysis.STATEMENTS]
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,15 @@ def results():
 
 
 def test_there_is_one_result_per_statement_in_order(results):
-    assert list(results) == IDS == list(CHECKS) == [s.id for s in analysis.STATEMENTS]
+    assert [f"C{i}" for i in range(1, len(IDS) + 1)] == IDS
+    assert list(results) == list(CHECKS) == IDS
+
+
+def test_every_check_stands_in_the_table_once():
+    written = [
+        getattr(m, name) for m in (dynamics, gradient, optima, variants) for name in m.__all__
+    ]
+    assert sorted(CHECKS.values(), key=id) == sorted(written, key=id)
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -303,9 +311,9 @@ def test_the_theory_page_is_made_of_the_same_statements():
 
 def test_the_adversary_finds_what_random_problems_do_not():
     """The optimiser climbs: it reaches a corner that random points stay away from."""
-    from dice_jax.theory.problems import Lab
+    from dice_jax.theory.problems import Problems
 
-    lab = Lab([0], 8, {})
+    problems = Problems([0], 8, {})
     height = lambda cube: -np.abs(cube - 0.125).max(1)  # noqa: E731
-    assert height(lab.rng.random((32, 10))).max() < -0.2
-    assert height(lab.worst_case(height, 10, steps=400)).max() > -0.05
+    assert height(problems.rng.random((32, 10))).max() < -0.2
+    assert height(problems.worst_case(height, 10, steps=400)).max() > -0.05

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dice_jax.theory.checks import dynamics, gradient, optima, variants
-from dice_jax.theory.problems import Lab, Record
+from dice_jax.theory.problems import CheckLog, Problems
 
 __all__ = ["CHECKS"]
 
 # The check of every statement: a new one needs a line here.
-CHECKS: dict[str, Callable[[Lab, Record], None]] = {
+CHECKS: dict[str, Callable[[Problems, CheckLog], None]] = {
     "C1": gradient.gradient_values,
     "C2": gradient.article_chain,
     "C3": gradient.one_direction,

@@ -9,7 +9,6 @@ import numpy as np
 
 from dice_jax.sums.balance import gradient_balance
 from dice_jax.sums.region import region_sums, sigmoid_region_sums
-from dice_jax.theory import closed_forms
 from dice_jax.theory.checks.common import (
     ADVERSARY_PIXELS,
     NO_SMOOTHING,
@@ -19,7 +18,8 @@ from dice_jax.theory.checks.common import (
     two_groups,
     two_values,
 )
-from dice_jax.theory.problems import Lab, Record
+from dice_jax.theory.closed_forms import escape, gradients, masses
+from dice_jax.theory.problems import CheckLog, Problems
 
 __all__ = ["gradient_mass", "late_phase", "object_size", "saturation", "share_at_rest"]
 
@@ -31,72 +31,70 @@ def _mass_ratio(gradient: Array, y: Array) -> Array:
     return np.asarray(balance.foreground_mass / balance.background_mass)
 
 
-def gradient_mass(lab: Lab, record: Record) -> None:
+def gradient_mass(problems: Problems, log: CheckLog) -> None:
     """C5: how the gradient is shared between foreground and background."""
-    p, y = lab.problems()
+    p, y = problems.draw()
     target = y.sum(1)
     odds = target / (y.shape[1] - target)
     foreground, background = (p * y).sum(1) / target, (p * (1 - y)).sum(1) / (1 - y).sum(1)
-    dice = lab.gradient("dice_loss", p, y, **NO_SMOOTHING)
-    record.near("M₊/M₋ = (ω + p̄₋)/p̄₊", _mass_ratio(dice, y), (odds + background) / foreground)
-    record.near(
+    dice = problems.gradient("dice_loss", p, y, **NO_SMOOTHING)
+    log.near("M₊/M₋ = (ω + p̄₋)/p̄₊", _mass_ratio(dice, y), (odds + background) / foreground)
+    log.near(
         "dice_mass_ratio",
-        closed_forms.dice_mass_ratio(target / y.shape[1], foreground, background),
+        masses.dice_mass_ratio(target / y.shape[1], foreground, background),
         (odds + background) / foreground,
     )
 
-    def masses(name: str, fraction: Any, q: Any, sums: Any = region_sums, **options: Any) -> Array:
+    def class_masses(
+        name: str, fraction: Any, q: Any, sums: Any = region_sums, **options: Any
+    ) -> Array:
         """Σ|g| over foreground and background [B, 2] of πN and (1 − π)N pixels, N = 10⁶."""
         fraction, q = np.broadcast_arrays(np.atleast_1d(fraction), q)
         labels, weights = two_groups(fraction * 1e6, np.full(fraction.shape, 1e6))
         x = np.repeat((q if sums is region_sums else logit(q))[:, None], 2, 1)
-        return np.abs(lab.gradient(name, x, labels, sums=sums, where=weights, **options))
+        return np.abs(problems.gradient(name, x, labels, sums=sums, where=weights, **options))
 
-    fraction = 10 ** lab.rng.uniform(-4, -0.5, lab.trials)
-    q = lab.rng.uniform(0.02, 0.98, lab.trials)
+    fraction = 10 ** problems.rng.uniform(-4, -0.5, problems.trials)
+    q = problems.rng.uniform(0.02, 0.98, problems.trials)
     omega = fraction / (1 - fraction)
     for sums in (region_sums, sigmoid_region_sums):
-        mass = masses("dice_loss", fraction, q, sums, **NO_SMOOTHING)
-        record.near(f"1 + ω/q, {sums.__name__}", mass[:, 0] / mass[:, 1], 1 + omega / q)
-    mass = masses("binary_cross_entropy_loss", fraction, q, sigmoid_region_sums)
-    record.near("BCE: ω(1 − q)/q", mass[:, 0] / mass[:, 1], omega * (1 - q) / q)
-    record.near(
+        mass = class_masses("dice_loss", fraction, q, sums, **NO_SMOOTHING)
+        log.near(f"1 + ω/q, {sums.__name__}", mass[:, 0] / mass[:, 1], 1 + omega / q)
+    mass = class_masses("binary_cross_entropy_loss", fraction, q, sigmoid_region_sums)
+    log.near("BCE: ω(1 − q)/q", mass[:, 0] / mass[:, 1], omega * (1 - q) / q)
+    log.near(
         "cross_entropy_mass_ratio",
-        closed_forms.cross_entropy_mass_ratio(fraction, q),
+        masses.cross_entropy_mass_ratio(fraction, q),
         omega * (1 - q) / q,
     )
-    mass = masses("squared_dice_loss", fraction, q, **NO_SMOOTHING)
+    mass = class_masses("squared_dice_loss", fraction, q, **NO_SMOOTHING)
     expected = (q**2 + fraction - 2 * fraction * q**2) / (2 * q**2 * (1 - fraction))
-    record.near("squared Dice at a constant", mass[:, 0] / mass[:, 1], expected)
-    record.near(
-        "squared_dice_mass_ratio", closed_forms.squared_dice_mass_ratio(fraction, q), expected
-    )
+    log.near("squared Dice at a constant", mass[:, 0] / mass[:, 1], expected)
+    log.near("squared_dice_mass_ratio", masses.squared_dice_mass_ratio(fraction, q), expected)
 
     # The limits, at π = 1e-9.
     rare = 1e-9
 
     def share(name: str, q: float, sums: Any = region_sums, **options: Any) -> float:
-        mass = masses(name, rare, q, sums, **options)[0]
+        mass = class_masses(name, rare, q, sums, **options)[0]
         return mass[0] / mass.sum()
 
     near_limit: dict[str, Any] = {"tolerance": 1e-7}
-    record.near("share → ½ at q ≫ π", share("dice_loss", 0.5, **NO_SMOOTHING), 0.5, **near_limit)
-    record.near(
+    log.near("share → ½ at q ≫ π", share("dice_loss", 0.5, **NO_SMOOTHING), 0.5, **near_limit)
+    log.near(
         "squared Dice: share → ⅓",
         share("squared_dice_loss", 0.5, **NO_SMOOTHING),
         1 / 3,
         **near_limit,
     )
     prior: dict[str, Any] = {"q": rare, "sums": sigmoid_region_sums}
-    record.near("BCE at q = π: ½", share("binary_cross_entropy_loss", **prior), 0.5, **near_limit)
-    record.near(
-        "Dice at q = π → ⅔", share("dice_loss", **prior, **NO_SMOOTHING), 2 / 3, **near_limit
-    )
-    dice = masses("dice_loss", rare, 0.5, sigmoid_region_sums, **NO_SMOOTHING)[0]
-    bce = masses("binary_cross_entropy_loss", rare, 0.5, sigmoid_region_sums)[0]
-    record.near("at q = ½ the foreground pulls twice as hard", dice[0] / bce[0], 2.0, **near_limit)
-    record.holds("and the background hardly at all", dice[1] / bce[1] - 1e-7)
-    record.fails_at(
+    log.near("BCE at q = π: ½", share("binary_cross_entropy_loss", **prior), 0.5, **near_limit)
+    log.near("Dice at q = π → ⅔", share("dice_loss", **prior, **NO_SMOOTHING), 2 / 3, **near_limit)
+    dice = class_masses("dice_loss", rare, 0.5, sigmoid_region_sums, **NO_SMOOTHING)[0]
+    bce = class_masses("binary_cross_entropy_loss", rare, 0.5, sigmoid_region_sums)[0]
+    log.near("at q = ½ the foreground pulls twice as hard", dice[0] / bce[0], 2.0, **near_limit)
+    log.holds("and the background hardly at all", dice[1] / bce[1] - 1e-7)
+    log.fails_at(
         "'Dice up-weights the foreground': at q = ½ and π = 1e-9 its pull only doubles; it is the "
         "background's that falls.",
         foreground_mass_over_bce=dice[0] / bce[0],
@@ -104,12 +102,12 @@ def gradient_mass(lab: Lab, record: Record) -> None:
     )
 
 
-def share_at_rest(lab: Lab, record: Record) -> None:
+def share_at_rest(problems: Problems, log: CheckLog) -> None:
     """C7: at a finite optimum the foreground's share of the gradient is ½."""
-    n = min(lab.trials, 32)
-    y = (lab.rng.random((n, 48)) < 0.25).astype(float)
+    n = min(problems.trials, 32)
+    y = (problems.rng.random((n, 48)) < 0.25).astype(float)
     y[:, 0], y[:, 1] = 1, 0
-    base = lab.rng.normal(size=y.shape) + 4 * y
+    base = problems.rng.normal(size=y.shape) + 4 * y
     losses: tuple[tuple[str, dict[str, Any]], ...] = (
         ("binary_cross_entropy_loss", {}),
         ("dice_loss", {"smooth": 0.0}),
@@ -120,14 +118,14 @@ def share_at_rest(lab: Lab, record: Record) -> None:
     for name, options in losses:
 
         def push(bias: Array, name: str = name, options: Any = options) -> tuple[Array, Array]:
-            return lab.value_and_gradient(
+            return problems.value_and_gradient(
                 name, base + bias[:, None], y, sums=sigmoid_region_sums, **options
             )
 
         values = np.stack([push(np.full(n, b))[0] for b in offsets])
         best = values.argmin(0)
         # The statement is about finite stationary points: these problems have one.
-        record.holds(f"{name}: a finite optimum", (best == 0) | (best == len(offsets) - 1))
+        log.holds(f"{name}: a finite optimum", (best == 0) | (best == len(offsets) - 1))
         best = np.clip(best, 1, len(offsets) - 2)
         low, high = offsets[best - 1], offsets[best + 1]
         for _ in range(50):
@@ -136,10 +134,10 @@ def share_at_rest(lab: Lab, record: Record) -> None:
             low, high = np.where(up, middle, low), np.where(up, high, middle)
         gradient = push((low + high) / 2)[1]
         balance = gradient_balance(jnp.asarray(gradient), y, axis=1)
-        record.near(f"{name}: share ½", balance.foreground_share, 0.5, tolerance=1e-7)
+        log.near(f"{name}: share ½", balance.foreground_share, 0.5, tolerance=1e-7)
     fraction = np.array([0.01, 0.1, 0.3])
     labels, weights = two_groups(fraction * 1e4, np.full(3, 1e4))
-    gradient = lab.gradient(
+    gradient = problems.gradient(
         "dice_loss",
         np.full((3, 2), 25.0),
         labels,
@@ -149,34 +147,36 @@ def share_at_rest(lab: Lab, record: Record) -> None:
     )
     mass, omega = np.abs(gradient), fraction / (1 - fraction)
     share = mass[:, 0] / mass.sum(1)
-    record.near("bias-only Dice: (1 + ω)/(2 + ω)", share, (1 + omega) / (2 + omega))
-    record.fails_at(
+    log.near("bias-only Dice: (1 + ω)/(2 + ω)", share, (1 + omega) / (2 + omega))
+    log.fails_at(
         "Bias-only Dice runs to infinity: its share is not ½.",
         fraction=fraction,
         share=share,
     )
 
 
-def saturation(lab: Lab, record: Record) -> None:
+def saturation(problems: Problems, log: CheckLog) -> None:
     """C11: how long Dice and cross-entropy take to leave saturation."""
-    p, y = lab.problems()
+    p, y = problems.draw()
     z = logit(p)
-    at_p = lab.gradient("dice_loss", p, y, **NO_SMOOTHING)
-    at_z = lab.gradient("dice_loss", z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
-    record.near("g_z = g·p(1 − p)", at_z, at_p * p * (1 - p), scale=np.abs(at_z))
+    at_p = problems.gradient("dice_loss", p, y, **NO_SMOOTHING)
+    at_z = problems.gradient("dice_loss", z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
+    log.near("g_z = g·p(1 − p)", at_z, at_p * p * (1 - p), scale=np.abs(at_z))
     stuck = z.copy()
     stuck[:, 0] = -20
-    dice = lab.gradient("dice_loss", stuck, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
-    bce = lab.gradient("binary_cross_entropy_loss", stuck, y, sums=sigmoid_region_sums)
-    record.near("BCE pulls a false negative with −1/N", bce[:, 0], -1 / y.shape[1], tolerance=1e-7)
-    record.holds("Dice does not", np.abs(dice[:, 0]) * y.shape[1] - 1e-6)
+    dice = problems.gradient("dice_loss", stuck, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
+    bce = problems.gradient("binary_cross_entropy_loss", stuck, y, sums=sigmoid_region_sums)
+    log.near("BCE pulls a false negative with −1/N", bce[:, 0], -1 / y.shape[1], tolerance=1e-7)
+    log.holds("Dice does not", np.abs(dice[:, 0]) * y.shape[1] - 1e-6)
 
-    def escape(name: str, start: Array, target: Array, count: Array, **options: float) -> Array:
+    def escape_time(
+        name: str, start: Array, target: Array, count: Array, **options: float
+    ) -> Array:
         """Time for free logits to reach p = ½ on the foreground, by the midpoint rule."""
         labels, weights = two_groups(target, count)
 
         def speed(z: Array) -> Array:
-            gradient = lab.gradient(
+            gradient = problems.gradient(
                 name, z, labels, sums=sigmoid_region_sums, where=weights, **options
             )
             return -gradient / weights
@@ -199,33 +199,31 @@ def saturation(lab: Lab, record: Record) -> None:
     count = np.full(4, 1e4)
     target = fraction * count
     background = (count - target) / (1 + np.exp(-start))
-    found = escape("dice_loss", start, target, count, **NO_SMOOTHING)
+    found = escape_time("dice_loss", start, target, count, **NO_SMOOTHING)
     expected = (target + background) / 2 * np.exp(-start)
     # An asymptotic statement: the error must die out like |z₀|e^−|z₀| beside the integrator's own.
     allowed = 4e-4 + (4 * np.abs(start) + 1 / fraction) * np.exp(start)
-    record.holds("Dice: ((T + B)/2)e^|z₀|", np.abs(found / expected - 1) / allowed - 1)
-    record.near("Dice at |z₀| = 20", found[-1], expected[-1], tolerance=1e-3)
-    record.near(
+    log.holds("Dice: ((T + B)/2)e^|z₀|", np.abs(found / expected - 1) / allowed - 1)
+    log.near("Dice at |z₀| = 20", found[-1], expected[-1], tolerance=1e-3)
+    log.near(
         "dice_escape_time",
-        closed_forms.dice_escape_time(start, target, background),
+        escape.dice_escape_time(start, target, background),
         expected,
     )
-    found = escape("binary_cross_entropy_loss", start, target, count)
+    found = escape_time("binary_cross_entropy_loss", start, target, count)
     expected = count * (np.abs(start) + 1 - np.exp(start))
-    record.near("BCE: N(|z₀| + 1 − e^z₀)", found, expected, tolerance=1e-3)
-    record.near(
-        "cross_entropy_escape_time", closed_forms.cross_entropy_escape_time(start, count), expected
-    )
-    crossing = np.asarray(closed_forms.escape_crossing(fraction))
-    record.near("e^|z₀|/|z₀| = 2/π at the crossing", np.exp(crossing) / crossing, 2 / fraction)
-    record.holds("about 7.3 at π = 0.01", np.abs(crossing[-1] - 7.3) - 0.05)
+    log.near("BCE: N(|z₀| + 1 − e^z₀)", found, expected, tolerance=1e-3)
+    log.near("cross_entropy_escape_time", escape.cross_entropy_escape_time(start, count), expected)
+    crossing = np.asarray(escape.escape_crossing(fraction))
+    log.near("e^|z₀|/|z₀| = 2/π at the crossing", np.exp(crossing) / crossing, 2 / fraction)
+    log.holds("about 7.3 at π = 0.01", np.abs(crossing[-1] - 7.3) - 0.05)
     rare, many = np.array([0.01, 0.01]), np.full(2, 1e4)
     around = -crossing[-1] + np.array([2.0, -2.0])
-    dice = escape("dice_loss", around, rare * many, many, **NO_SMOOTHING)
-    bce = escape("binary_cross_entropy_loss", around, rare * many, many)
-    record.holds("Dice is faster before the crossing", dice[0] / bce[0] - 1)
-    record.holds("and slower beyond it", 1 - dice[1] / bce[1])
-    record.fails_at(
+    dice = escape_time("dice_loss", around, rare * many, many, **NO_SMOOTHING)
+    bce = escape_time("binary_cross_entropy_loss", around, rare * many, many)
+    log.holds("Dice is faster before the crossing", dice[0] / bce[0] - 1)
+    log.holds("and slower beyond it", 1 - dice[1] / bce[1])
+    log.fails_at(
         "Saturated beyond the crossing, Dice takes longer than BCE to find the foreground.",
         start=around[1],
         fraction=0.01,
@@ -234,14 +232,14 @@ def saturation(lab: Lab, record: Record) -> None:
     )
 
 
-def late_phase(lab: Lab, record: Record) -> None:
+def late_phase(problems: Problems, log: CheckLog) -> None:
     """C12: the gradient of Dice relative to cross-entropy's."""
 
     def factors(p: Array, y: Array) -> Array:
         """|g_z Dice|/|g_z BCE| over p_t, which the statement gives in closed form."""
         z = logit(p)
-        dice = lab.gradient("dice_loss", z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
-        bce = lab.gradient("binary_cross_entropy_loss", z, y, sums=sigmoid_region_sums)
+        dice = problems.gradient("dice_loss", z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
+        bce = problems.gradient("binary_cross_entropy_loss", z, y, sums=sigmoid_region_sums)
         return np.abs(dice / bce) / np.where(y == 1, p, 1 - p)
 
     def expected(p: Array, y: Array) -> Array:
@@ -249,18 +247,16 @@ def late_phase(lab: Lab, record: Record) -> None:
         count = p.shape[1]
         return np.where(y == 1, 2 * u * count / s**2, 2 * i * count / s**2)
 
-    p, y = lab.problems()
+    p, y = problems.draw()
     found = factors(p, y)
-    record.near("p_t·2UN/S² and p_t·2IN/S²", found, expected(p, y))
-    values = lab.closed(closed_forms.late_phase_factors, p, y)
-    record.near(
-        "late_phase_factors", np.where(y == 1, *(v[:, None] for v in values)), expected(p, y)
-    )
-    dice = 1 - lab.value("dice_loss", p, y, **NO_SMOOTHING)[:, None]
+    log.near("p_t·2UN/S² and p_t·2IN/S²", found, expected(p, y))
+    values = problems.closed(gradients.late_phase_factors, p, y)
+    log.near("late_phase_factors", np.where(y == 1, *(v[:, None] for v in values)), expected(p, y))
+    dice = 1 - problems.value("dice_loss", p, y, **NO_SMOOTHING)[:, None]
     foreground, background = two_values(found, y)
-    record.near("the relative weight is 2/D − 1", foreground / background, 2 / dice - 1)
+    log.near("the relative weight is 2/D − 1", foreground / background, 2 / dice - 1)
     late = np.where(y == 1, 1 - 1e-9, 1e-9)
-    record.near(
+    log.near(
         "→ 1/(2π) as D → 1",
         factors(late, y),
         1 / (2 * y.mean(1, keepdims=True)) + 0 * y,
@@ -268,7 +264,7 @@ def late_phase(lab: Lab, record: Record) -> None:
     )
     # p = ½ on two foreground and two background pixels: I = 1, S = 4.
     weights = factors(np.full((1, 4), 0.5), np.array([[1.0, 1, 0, 0]]))
-    record.near("a relative weight of 3 at D = ½", weights[:, 0] / weights[:, 3], 3.0)
+    log.near("a relative weight of 3 at D = ½", weights[:, 0] / weights[:, 3], 3.0)
 
     def score(cube: Array) -> Array:
         p, y = decoded(cube)
@@ -276,13 +272,13 @@ def late_phase(lab: Lab, record: Record) -> None:
         claimed = expected(p, y)
         return (np.abs(factors(p, y) - claimed) / claimed).max(1)
 
-    worst = lab.worst_case(score, 2 * ADVERSARY_PIXELS)
+    worst = problems.worst_case(score, 2 * ADVERSARY_PIXELS)
     # p = 1 − 1e-6 keeps only ten digits of 1 − p on the way to the logit and back.
-    record.holds("adversary: p_t·2UN/S² and p_t·2IN/S²", score(worst), tolerance=1e-8)
+    log.holds("adversary: p_t·2UN/S² and p_t·2IN/S²", score(worst), tolerance=1e-8)
     p1, y1 = np.array([[0.1, 0.9, 0.1, 0.05]]), np.array([[1.0, 1, 0, 0]])
     pull = factors(p1, y1) * np.where(y1 == 1, p1, 1 - p1)
-    record.holds("hard pixels are weighted down, not mined", pull[0, 0] - pull[0, 1])
-    record.fails_at(
+    log.holds("hard pixels are weighted down, not mined", pull[0, 0] - pull[0, 1])
+    log.fails_at(
         "'Dice mines hard pixels': beside BCE it weights the missed foreground pixel (p = 0.1) "
         "less than the found one (p = 0.9).",
         prediction=p1[0],
@@ -291,7 +287,7 @@ def late_phase(lab: Lab, record: Record) -> None:
     )
 
 
-def object_size(lab: Lab, record: Record) -> None:
+def object_size(problems: Problems, log: CheckLog) -> None:
     """C21: the foreground's gradient mass depends on the object's size."""
     count = 1e9
     target = np.array([10.0, 100.0, 1e3, 1e4, 1e8])
@@ -299,22 +295,22 @@ def object_size(lab: Lab, record: Record) -> None:
 
     def mass(foreground: Any, background: Any) -> Array:
         x = np.broadcast_to([foreground, background], (5, 2))
-        gradient = lab.gradient("dice_loss", x, labels, where=weights, **NO_SMOOTHING)
+        gradient = problems.gradient("dice_loss", x, labels, where=weights, **NO_SMOOTHING)
         return np.abs(gradient[:, 0])
 
     for q in (0.1, 0.5, 0.9):
         s, i = count * q + target, q * target
-        record.near(f"M₊ = 2TU/S² at q = {q}", mass(q, q), 2 * target * (s - i) / s**2)
-    closed = closed_forms.dice_foreground_mass(
+        log.near(f"M₊ = 2TU/S² at q = {q}", mass(q, q), 2 * target * (s - i) / s**2)
+    closed = masses.dice_foreground_mass(
         region_sums(np.full((5, 2), 0.5), labels, axis=1, where=weights)
     )
-    record.near("dice_foreground_mass", closed, mass(0.5, 0.5))
+    log.near("dice_foreground_mass", closed, mass(0.5, 0.5))
     constant = mass(0.5, 0.5)
-    record.near("≈ 2T/(Nq) for q ≫ T/N", constant[:3], 4 * target[:3] / count, tolerance=1e-5)
-    record.holds("a small object has far less", constant[:-1] / constant[1:] - 0.2)
-    record.near("½ at every size as D → 1", mass(1 - 1e-14, 1e-14), 0.5, tolerance=1e-5)
-    record.near("2 at every size as q → 0", mass(1e-14, 1e-14), 2.0, tolerance=1e-5)
-    record.fails_at(
+    log.near("≈ 2T/(Nq) for q ≫ T/N", constant[:3], 4 * target[:3] / count, tolerance=1e-5)
+    log.holds("a small object has far less", constant[:-1] / constant[1:] - 0.2)
+    log.near("½ at every size as D → 1", mass(1 - 1e-14, 1e-14), 0.5, tolerance=1e-5)
+    log.near("2 at every size as q → 0", mass(1e-14, 1e-14), 2.0, tolerance=1e-5)
+    log.fails_at(
         "At q = ½ the foreground of an object of 10 pixels pulls far less than one of 10⁸.",
         pixels=target,
         foreground_mass=constant,

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dice_jax.sums.region import region_sums
-from dice_jax.theory import closed_forms
-from dice_jax.theory import optima as oracles
+from dice_jax.theory import optima
 from dice_jax.theory.checks.common import NO_SMOOTHING, region_numbers, two_groups
-from dice_jax.theory.problems import Lab, Record
+from dice_jax.theory.closed_forms import gradients
+from dice_jax.theory.problems import CheckLog, Problems
 
 __all__ = ["best_constant", "empty_mask", "label_noise", "soft_labels"]
 
@@ -25,9 +25,9 @@ def _two_class_sums(p: Any, y: Any, *, axis: int, where: Any) -> Any:
     return region_sums(*both, axis=axis, where=where[..., None])
 
 
-def best_constant(lab: Lab, record: Record) -> None:
+def best_constant(problems: Problems, log: CheckLog) -> None:
     """C6: the best constant prediction of each loss."""
-    rng, n = lab.rng, lab.trials
+    rng, n = problems.rng, problems.trials
     count = np.full(n, 1e4)
     fraction = 10 ** rng.uniform(-3.5, -0.1, n)
     target = fraction * count
@@ -39,44 +39,44 @@ def best_constant(lab: Lab, record: Record) -> None:
     ) -> Array:
         """dL/dq of a constant prediction, relative to the pull of either class."""
         x = np.repeat(np.broadcast_to(q, len(where))[:, None], 2, 1)
-        gradient = lab.gradient(name, x, labels[: len(where)], where=where, sums=sums, **o)
+        gradient = problems.gradient(name, x, labels[: len(where)], where=where, sums=sums, **o)
         return gradient.sum(1) / np.abs(gradient).sum(1)
 
     def lowest(name: str, q: Array, where: Array = weights, **o: Any) -> Array:
         """By how much some other constant has a lower loss."""
-        at = lab.value(name, np.repeat(q[:, None], 2, 1), labels, where=where, **o)
-        others = [lab.value(name, np.full((n, 2), g), labels, where=where, **o) for g in grid]
+        at = problems.value(name, np.repeat(q[:, None], 2, 1), labels, where=where, **o)
+        others = [problems.value(name, np.full((n, 2), g), labels, where=where, **o) for g in grid]
         return at - np.min(others, 0)
 
     bce = "binary_cross_entropy_loss"
-    best = np.asarray(oracles.cross_entropy_best_constant(fraction))
-    record.holds("BCE: flat at π", np.abs(slope(bce, best)))
-    record.holds("BCE: lowest at π", lowest(bce, best))
+    best = np.asarray(optima.cross_entropy_best_constant(fraction))
+    log.holds("BCE: flat at π", np.abs(slope(bce, best)))
+    log.holds("BCE: lowest at π", lowest(bce, best))
     balanced = weights / np.stack([target, count - target], 1)
-    half = np.asarray(oracles.balanced_cross_entropy_best_constant(fraction))
-    record.holds("class-balanced BCE: flat at ½", np.abs(slope(bce, half, balanced)))
-    record.holds("class-balanced BCE: lowest at ½", lowest(bce, half, balanced))
+    half = np.asarray(optima.balanced_cross_entropy_best_constant(fraction))
+    log.holds("class-balanced BCE: flat at ½", np.abs(slope(bce, half, balanced)))
+    log.holds("class-balanced BCE: lowest at ½", lowest(bce, half, balanced))
     for name in ("dice_loss", "jaccard_loss"):
         for q in (0.01, 0.5, 0.99):
-            record.holds(f"{name}: falls towards 1, q = {q}", slope(name, q, **NO_SMOOTHING))
+            log.holds(f"{name}: falls towards 1, q = {q}", slope(name, q, **NO_SMOOTHING))
     alpha, beta = 10 ** rng.uniform(-2, 1, (2, n))
     tversky = partial(slope, "tversky_loss", 0.4, smooth=0.0)
-    record.holds("Tversky: falls towards 1 for β > 0", tversky(alpha=alpha, beta=beta))
-    record.holds("Tversky: flat at β = 0", np.abs(tversky(alpha=alpha, beta=np.zeros(n))))
+    log.holds("Tversky: falls towards 1 for β > 0", tversky(alpha=alpha, beta=beta))
+    log.holds("Tversky: flat at β = 0", np.abs(tversky(alpha=alpha, beta=np.zeros(n))))
     squared, none = "squared_dice_loss", NO_SMOOTHING
-    record.holds("squared Dice: flat at √π", np.abs(slope(squared, np.sqrt(fraction), **none)))
-    record.holds("squared Dice: lowest at √π", lowest(squared, np.sqrt(fraction), **none))
+    log.holds("squared Dice: flat at √π", np.abs(slope(squared, np.sqrt(fraction), **none)))
+    log.holds("squared Dice: lowest at √π", lowest(squared, np.sqrt(fraction), **none))
     s = 10 ** rng.uniform(-2, 4, n)
-    solution = np.asarray(oracles.squared_dice_best_constant(fraction, target, smooth=s))
-    record.near(
+    solution = np.asarray(optima.squared_dice_best_constant(fraction, target, smooth=s))
+    log.near(
         "squared Dice: solves πNq² + sq = πT + πs",
         target * solution**2 + s * solution,
         fraction * (target + s),
     )
-    record.holds("squared Dice, smoothed: flat there", np.abs(slope(squared, solution, smooth=s)))
+    log.holds("squared Dice, smoothed: flat there", np.abs(slope(squared, solution, smooth=s)))
     for q in (0.1, 0.9):
         flat = slope("generalized_dice_loss", q, sums=_two_class_sums, **none)
-        record.holds("two-class generalised Dice: flat", np.abs(flat))
+        log.holds("two-class generalised Dice: flat", np.abs(flat))
 
     def margins(
         fraction: Array, target: Array, s: Array, alpha: Array, beta: Array
@@ -115,23 +115,23 @@ def best_constant(lab: Lab, record: Record) -> None:
 
     labels = np.tile([1.0, 0.0], (max(n, 32), 1))
     cube = rng.random((n, 6))
-    record.holds("with smoothing: to 1 or to 0 as claimed", disagreement(cube))
-    worst = lab.worst_case(disagreement, 6)
-    record.holds("adversary: to 1 or to 0 as claimed", disagreement(worst))
+    log.holds("with smoothing: to 1 or to 0 as claimed", disagreement(cube))
+    worst = problems.worst_case(disagreement, 6)
+    log.holds("adversary: to 1 or to 0 as claimed", disagreement(worst))
     _, small = two_groups(np.array([40.0]), np.array([4e3]))
-    record.near(
-        "the oracle says so too",
+    log.near(
+        "dice_best_constant and tversky_best_constant",
         [
-            oracles.dice_best_constant(0.01, 40.0, smooth=1.0),
-            oracles.dice_best_constant(0.01, 40.0, smooth=1e-5),
-            oracles.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0),
+            optima.dice_best_constant(0.01, 40.0, smooth=1.0),
+            optima.dice_best_constant(0.01, 40.0, smooth=1e-5),
+            optima.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0),
         ],
         [0.0, 1.0, 0.0],
     )
     turned, straight = (slope("dice_loss", 0.5, small, smooth=s) for s in (1.0, 1e-5))
-    record.holds("s = 1 pushes 40 of 4,000 pixels down", -turned)
-    record.holds("s = 1e-5 pushes them up", straight)
-    record.fails_at(
+    log.holds("s = 1 pushes 40 of 4,000 pixels down", -turned)
+    log.holds("s = 1e-5 pushes them up", straight)
+    log.fails_at(
         "With the article's smooth = 1 the best constant prediction for 40 of 4,000 pixels is 0.",
         fraction=0.01,
         target=40.0,
@@ -140,35 +140,35 @@ def best_constant(lab: Lab, record: Record) -> None:
     )
 
 
-def soft_labels(lab: Lab, record: Record) -> None:
+def soft_labels(problems: Problems, log: CheckLog) -> None:
     """C14: the optimum of each loss with soft labels."""
-    n, pixels = lab.trials, 40
-    p, y = lab.rng.random((2, n, pixels)) * 0.98 + 0.01
-    gradient = lab.gradient("dice_loss", p, y, **NO_SMOOTHING)
+    n, pixels = problems.trials, 40
+    p, y = problems.rng.random((2, n, pixels)) * 0.98 + 0.01
+    gradient = problems.gradient("dice_loss", p, y, **NO_SMOOTHING)
     i, s, _, _ = region_numbers(p, y)
     wrong = np.sign(gradient) != np.sign(i / s - y)
-    record.holds("the sign turns at y = D/2", np.where(wrong, np.abs(i / s - y), 0))
-    best = np.asarray(jax.vmap(oracles.dice_oracle)(jnp.asarray(y)).prediction)
-    value, gradient = lab.value_and_gradient("dice_loss", best, y, **NO_SMOOTHING)
-    record.near("the oracle's Dice", 1 - value, [_best_dice(row) for row in y])
-    record.holds("a hard threshold is optimal", np.where(best == 1, gradient, -gradient))
+    log.holds("the sign turns at y = D/2", np.where(wrong, np.abs(i / s - y), 0))
+    best = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(y)).prediction)
+    value, gradient = problems.value_and_gradient("dice_loss", best, y, **NO_SMOOTHING)
+    log.near("the Dice of dice_oracle", 1 - value, [_best_dice(row) for row in y])
+    log.holds("a hard threshold is optimal", np.where(best == 1, gradient, -gradient))
     for _ in range(4):
-        other = lab.rng.random(y.shape) ** lab.rng.uniform(0.1, 4, (n, 1))
-        record.holds(
+        other = problems.rng.random(y.shape) ** problems.rng.uniform(0.1, 4, (n, 1))
+        log.holds(
             "and no other prediction beats it",
-            value - lab.value("dice_loss", other, y, **NO_SMOOTHING),
+            value - problems.value("dice_loss", other, y, **NO_SMOOTHING),
         )
     for name in ("squared_dice_loss", "dice_semimetric_loss"):
-        at, other = (lab.value(name, x, y, **NO_SMOOTHING) for x in (y, p))
-        record.near(f"{name}: 0 at p = y", at, np.zeros(n))
-        record.holds(f"{name}: lowest there", 1e-6 - other)
-        nudged = np.clip(y + 1e-4 * lab.rng.normal(size=y.shape), 0, 1)
-        near = lab.value(name, nudged, y, **NO_SMOOTHING)
-        record.holds(f"{name}: a minimum", 1e-12 - near, tolerance=0)
-    flat = lab.gradient("squared_dice_loss", y, y, **NO_SMOOTHING)
-    record.near("squared Dice: zero gradient at p = y", flat, np.zeros_like(y))
-    at_truth = lab.gradient("dice_loss", y[:1, :5], y[:1, :5], **NO_SMOOTHING)
-    record.fails_at(
+        at, other = (problems.value(name, x, y, **NO_SMOOTHING) for x in (y, p))
+        log.near(f"{name}: 0 at p = y", at, np.zeros(n))
+        log.holds(f"{name}: lowest there", 1e-6 - other)
+        nudged = np.clip(y + 1e-4 * problems.rng.normal(size=y.shape), 0, 1)
+        near = problems.value(name, nudged, y, **NO_SMOOTHING)
+        log.holds(f"{name}: a minimum", 1e-12 - near, tolerance=0)
+    flat = problems.gradient("squared_dice_loss", y, y, **NO_SMOOTHING)
+    log.near("squared Dice: zero gradient at p = y", flat, np.zeros_like(y))
+    at_truth = problems.gradient("dice_loss", y[:1, :5], y[:1, :5], **NO_SMOOTHING)
+    log.fails_at(
         "At the soft labels themselves the Dice gradient is not 0: it pushes them to 0 and 1.",
         target=y[0, :5],
         gradient=at_truth[0],
@@ -181,18 +181,20 @@ def _best_dice(mu: Array) -> float:
     return float(np.max(2 * np.cumsum(ordered) / (np.arange(1, mu.size + 1) + mu.sum())))
 
 
-def label_noise(lab: Lab, record: Record) -> None:
+def label_noise(problems: Problems, log: CheckLog) -> None:
     """C15: the optimum of each loss with noisy labels."""
-    n, pixels = lab.trials, 30
-    a, b = lab.rng.uniform(0.2, 2, (2, n, 1))
-    mu = lab.rng.beta(a, b, (n, pixels))
+    n, pixels = problems.trials, 30
+    a, b = problems.rng.uniform(0.2, 2, (2, n, 1))
+    mu = problems.rng.beta(a, b, (n, pixels))
     mu = np.clip(mu, 1e-3, 1 - 1e-3)
     # Expected sums exactly: each pixel once with y = 1 and weight μ, once with y = 0 and 1 − μ.
     y = np.concatenate([np.ones_like(mu), np.zeros_like(mu)], 1)
     weight = np.concatenate([mu, 1 - mu], 1)
 
     def expected(name: str, p: Array, **options: Any) -> tuple[Array, Array]:
-        value, gradient = lab.value_and_gradient(name, np.tile(p, 2), y, where=weight, **options)
+        value, gradient = problems.value_and_gradient(
+            name, np.tile(p, 2), y, where=weight, **options
+        )
         return value, gradient[:, :pixels] + gradient[:, pixels:]
 
     def optimal(name: str, p: Array, **options: Any) -> Array:
@@ -202,35 +204,38 @@ def label_noise(lab: Lab, record: Record) -> None:
         # The conditions of a minimum in the cube, and no random prediction that beats it.
         stuck = np.where(inside, np.abs(gradient), np.where(p == 1, gradient, -gradient))
         others = [
-            expected(name, lab.rng.random(mu.shape) ** e, **options)[0] for e in (0.3, 1.0, 3.0)
+            expected(name, problems.rng.random(mu.shape) ** e, **options)[0]
+            for e in (0.3, 1.0, 3.0)
         ]
         others.append(
-            expected(name, np.clip(p + 0.01 * lab.rng.normal(size=p.shape), 0, 1), **options)[0]
+            expected(name, np.clip(p + 0.01 * problems.rng.normal(size=p.shape), 0, 1), **options)[
+                0
+            ]
         )
         return np.maximum(stuck.max(1) / max(scale, 1e-3), value - np.min(others, 0))
 
-    hard = np.asarray(jax.vmap(oracles.dice_oracle)(jnp.asarray(mu)).prediction)
+    hard = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(mu)).prediction)
     star = np.array([_best_dice(row) for row in mu])
-    record.near("Dice: 1[μ > D*/2]", hard, (mu > star[:, None] / 2).astype(float))
-    record.near("its Dice", 1 - expected("dice_loss", hard, **NO_SMOOTHING)[0], star)
-    record.holds("Dice: optimal", optimal("dice_loss", hard, **NO_SMOOTHING))
-    graded = np.asarray(jax.vmap(oracles.squared_dice_oracle)(jnp.asarray(mu)).prediction)
+    log.near("Dice: 1[μ > D*/2]", hard, (mu > star[:, None] / 2).astype(float))
+    log.near("its Dice", 1 - expected("dice_loss", hard, **NO_SMOOTHING)[0], star)
+    log.holds("Dice: optimal", optimal("dice_loss", hard, **NO_SMOOTHING))
+    graded = np.asarray(jax.vmap(optima.squared_dice_oracle)(jnp.asarray(mu)).prediction)
     index = 1 - expected("squared_dice_loss", graded, **NO_SMOOTHING)[0]
-    record.near("squared Dice: min(1, μ/D₂*)", graded, np.minimum(1, mu / index[:, None]))
-    record.holds("squared Dice: inflated", (mu - graded).max(1))
-    record.holds("squared Dice: optimal", optimal("squared_dice_loss", graded, **NO_SMOOTHING))
+    log.near("squared Dice: min(1, μ/D₂*)", graded, np.minimum(1, mu / index[:, None]))
+    log.holds("squared Dice: inflated", (mu - graded).max(1))
+    log.holds("squared Dice: optimal", optimal("squared_dice_loss", graded, **NO_SMOOTHING))
     flat = mu[0] * 0.05 + 0.4
-    unclipped = np.asarray(oracles.squared_dice_oracle(jnp.asarray(flat)).prediction)
+    unclipped = np.asarray(optima.squared_dice_oracle(jnp.asarray(flat)).prediction)
     scale = np.sqrt(flat.sum() / (flat**2).sum())
-    record.near("squared Dice: √(Σμ/Σμ²) unclipped", unclipped, scale * flat)
-    record.holds("BCE: p = μ is optimal", optimal("binary_cross_entropy_loss", mu))
+    log.near("squared Dice: √(Σμ/Σμ²) unclipped", unclipped, scale * flat)
+    log.holds("BCE: p = μ is optimal", optimal("binary_cross_entropy_loss", mu))
 
     # Correlated within the image: a sure core of A pixels, and a block of b drawn as a whole.
     core, block, chance = 30.0, 30.0, 0.45
 
     def per_image(q: float) -> float:
         p = np.array([[1.0, q], [1.0, q]])
-        loss = lab.value(
+        loss = problems.value(
             "dice_loss",
             p,
             np.array([[1.0, 1.0], [1.0, 0.0]]),
@@ -239,10 +244,10 @@ def label_noise(lab: Lab, record: Record) -> None:
         )
         return chance * loss[0] + (1 - chance) * loss[1]
 
-    rule = oracles.dice_oracle(jnp.asarray([1.0] * 30 + [chance] * 30))
-    record.near("the rule fills the block", rule.prediction[-1], 1.0)
-    record.holds("the per-image optimum leaves it empty", per_image(0.0) - per_image(1.0))
-    record.fails_at(
+    rule = optima.dice_oracle(jnp.asarray([1.0] * 30 + [chance] * 30))
+    log.near("the rule fills the block", rule.prediction[-1], 1.0)
+    log.holds("the per-image optimum leaves it empty", per_image(0.0) - per_image(1.0))
+    log.fails_at(
         "Noise correlated within the image: the rule fills a block that is drawn as a whole with "
         "chance 0.45, but per image leaving it empty costs less.",
         core=core,
@@ -254,37 +259,37 @@ def label_noise(lab: Lab, record: Record) -> None:
     )
 
 
-def empty_mask(lab: Lab, record: Record) -> None:
+def empty_mask(problems: Problems, log: CheckLog) -> None:
     """C16: the loss and its gradient on an empty mask."""
-    p, _ = lab.problems()
+    p, _ = problems.draw()
     empty = np.zeros_like(p)
-    s = 10 ** lab.rng.uniform(-4, 2, len(p))
+    s = 10 ** problems.rng.uniform(-4, 2, len(p))
     total = p.sum(1)
-    value, gradient = lab.value_and_gradient("dice_loss", p, empty, **NO_SMOOTHING)
-    record.near("no smoothing: L = 1", value, 1.0)
-    record.near("no smoothing: zero gradient", gradient, np.zeros_like(p))
-    at_zero = lab.value_and_gradient("dice_loss", empty, empty, **NO_SMOOTHING)
-    record.near("0/0: nothing there, nothing claimed", at_zero[0], np.zeros(len(p)))
-    record.near("0/0: a finite gradient", at_zero[1], np.zeros_like(p))
-    value, gradient = lab.value_and_gradient("dice_loss", p, empty, smooth=s)
-    record.near("L = P/(P + s)", value, total / (total + s))
+    value, gradient = problems.value_and_gradient("dice_loss", p, empty, **NO_SMOOTHING)
+    log.near("no smoothing: L = 1", value, 1.0)
+    log.near("no smoothing: zero gradient", gradient, np.zeros_like(p))
+    at_zero = problems.value_and_gradient("dice_loss", empty, empty, **NO_SMOOTHING)
+    log.near("0/0: nothing there, nothing claimed", at_zero[0], np.zeros(len(p)))
+    log.near("0/0: a finite gradient", at_zero[1], np.zeros_like(p))
+    value, gradient = problems.value_and_gradient("dice_loss", p, empty, smooth=s)
+    log.near("L = P/(P + s)", value, total / (total + s))
     size = (total + s)[:, None] ** 2
-    record.near("g = s/(P + s)²", gradient, s[:, None] / size + 0 * p)
-    closed = closed_forms.empty_mask_dice(total, s)
-    record.near("empty_mask_dice", np.stack(closed), [total / (total + s), s / (total + s) ** 2])
-    below = lab.value_and_gradient("dice_loss", p, empty, smooth=0.0, smooth_denominator=s)
-    record.near("smoothing below only: L = 1", below[0], 1.0)
-    record.near("smoothing below only: zero gradient", below[1], np.zeros_like(p))
+    log.near("g = s/(P + s)²", gradient, s[:, None] / size + 0 * p)
+    closed = gradients.empty_mask_dice(total, s)
+    log.near("empty_mask_dice", np.stack(closed), [total / (total + s), s / (total + s) ** 2])
+    below = problems.value_and_gradient("dice_loss", p, empty, smooth=0.0, smooth_denominator=s)
+    log.near("smoothing below only: L = 1", below[0], 1.0)
+    log.near("smoothing below only: zero gradient", below[1], np.zeros_like(p))
 
-    n = lab.trials
-    volume, q, s = 10 ** lab.rng.uniform((0, -4, -2), (3, 0, 1.5), (n, 3)).T
+    n = problems.trials
+    volume, q, s = 10 ** problems.rng.uniform((0, -4, -2), (3, 0, 1.5), (n, 3)).T
     odds = s * (q * volume + volume + s) ** 2 / ((2 * volume + s) * (q * volume + s) ** 2)
-    record.near("break_even_odds", closed_forms.break_even_odds(volume, q, s), odds)
+    log.near("break_even_odds", optima.break_even_odds(volume, q, s), odds)
 
     def step(odds: Array) -> Array:
         """The expected gradient at q, relative to its two parts."""
         slopes = [
-            lab.gradient(
+            problems.gradient(
                 "dice_loss", q[:, None], np.full((n, 1), y), where=volume[:, None], smooth=s
             )[:, 0]
             for y in (1.0, 0.0)
@@ -293,21 +298,21 @@ def empty_mask(lab: Lab, record: Record) -> None:
         parts = mu * slopes[0], (1 - mu) * slopes[1]
         return (parts[0] + parts[1]) / (np.abs(parts[0]) + np.abs(parts[1]))
 
-    record.holds("break-even", np.abs(step(odds)))
-    record.holds("up beyond the break-even", step(odds * 1.01))
-    record.holds("down below it", -step(odds / 1.01))
-    record.near(
+    log.holds("break-even", np.abs(step(odds)))
+    log.holds("up beyond the break-even", step(odds * 1.01))
+    log.holds("down below it", -step(odds / 1.01))
+    log.near(
         "empty_image_oracle: all iff μ > ½",
-        [oracles.empty_image_oracle(mu, 50.0, smooth=1.0).prediction for mu in (0.49, 0.51)],
+        [optima.empty_image_oracle(mu, 50.0, smooth=1.0).prediction for mu in (0.49, 0.51)],
         [0.0, 1.0],
     )
     # Pooled with an image that has foreground, an empty one is penalised without any smoothing.
     rows, labels = np.full((1, 4), 0.5), np.array([[1.0, 1, 0, 0]])
-    pooled = lab.gradient("dice_loss", rows, labels, **NO_SMOOTHING)[0, 2:]
+    pooled = problems.gradient("dice_loss", rows, labels, **NO_SMOOTHING)[0, 2:]
     i, size, _, _ = region_numbers(rows, labels)
-    record.near("pooled: 2I/S² on the empty image", pooled, (2 * i / size**2)[0])
-    alone = lab.value_and_gradient("dice_loss", rows[:, 2:], labels[:, 2:], smooth=1e-5)
-    record.fails_at(
+    log.near("pooled: 2I/S² on the empty image", pooled, (2 * i / size**2)[0])
+    alone = problems.value_and_gradient("dice_loss", rows[:, 2:], labels[:, 2:], smooth=1e-5)
+    log.fails_at(
         "'Smoothing only prevents 0/0': on an empty image it is the whole price of a false "
         "positive, next to nothing at s = 1e-5 (loss near 1, gradient near 0).",
         prediction=rows[0, 2:],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dice_jax.sums.region import softmax_region_sums
-from dice_jax.theory import closed_forms
+from dice_jax.theory import optima
 from dice_jax.theory.checks.common import (
     ADVERSARY_PIXELS,
     NO_SMOOTHING,
@@ -15,7 +15,8 @@ from dice_jax.theory.checks.common import (
     region_numbers,
     two_values,
 )
-from dice_jax.theory.problems import Lab, Record
+from dice_jax.theory.closed_forms import gradients
+from dice_jax.theory.problems import CheckLog, Problems
 
 __all__ = [
     "absent_class",
@@ -29,69 +30,71 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 
-def identities(lab: Lab, record: Record) -> None:
+def identities(problems: Problems, log: CheckLog) -> None:
     """C9: Dice and squared Dice as relative errors; DSC++ with γ = 2."""
-    p, y = lab.problems()
-    soft = lab.rng.random(y.shape)
-    dice = lab.value("dice_loss", p, y, **NO_SMOOTHING)
-    record.near("1 − D = Σ|p−y|/S", dice, np.abs(p - y).sum(1) / (p + y).sum(1))
+    p, y = problems.draw()
+    soft = problems.rng.random(y.shape)
+    dice = problems.value("dice_loss", p, y, **NO_SMOOTHING)
+    log.near("1 − D = Σ|p−y|/S", dice, np.abs(p - y).sum(1) / (p + y).sum(1))
     for what, target in (("hard", y), ("soft", soft)):
-        squared = lab.value("squared_dice_loss", p, target, **NO_SMOOTHING)
+        squared = problems.value("squared_dice_loss", p, target, **NO_SMOOTHING)
         size = (p**2 + target**2).sum(1)
-        record.near(f"1 − D₂ = Σ(p−y)²/Q, {what}", squared, ((p - target) ** 2).sum(1) / size)
-    value, gradient = lab.value_and_gradient(
+        log.near(f"1 − D₂ = Σ(p−y)²/Q, {what}", squared, ((p - target) ** 2).sum(1) / size)
+    value, gradient = problems.value_and_gradient(
         "dice_plus_plus_loss", p, y, sums=None, gamma=2.0, smooth=0.0
     )
-    other, other_gradient = lab.value_and_gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
-    record.near("DSC++ with γ = 2 is squared Dice", value, other)
+    other, other_gradient = problems.value_and_gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
+    log.near("DSC++ with γ = 2 is squared Dice", value, other)
     scale = np.abs(other_gradient).max(1, keepdims=True)
-    record.near("and so is its gradient", gradient, other_gradient, scale=scale)
-    semimetric = lab.value("dice_semimetric_loss", p, y, **NO_SMOOTHING)
-    record.near("the Dice semimetric is Dice on hard labels", semimetric, dice)
-    of_soft = lab.value("dice_loss", p, soft, **NO_SMOOTHING)
+    log.near("and so is its gradient", gradient, other_gradient, scale=scale)
+    semimetric = problems.value("dice_semimetric_loss", p, y, **NO_SMOOTHING)
+    log.near("the Dice semimetric is Dice on hard labels", semimetric, dice)
+    of_soft = problems.value("dice_loss", p, soft, **NO_SMOOTHING)
     bound = np.abs(p - soft).sum(1) / (p + soft).sum(1)
-    record.holds("soft labels: 1 − D ≥ Σ|p−y|/S", bound - of_soft)
-    record.fails_at(
+    log.holds("soft labels: 1 − D ≥ Σ|p−y|/S", bound - of_soft)
+    log.fails_at(
         "With soft labels 1 − D is not Σ|p−y|/S: at p = y it is not 0.",
         prediction=[0.5, 0.5],
         target=[0.5, 0.5],
-        loss=lab.value("dice_loss", np.full((1, 2), 0.5), np.full((1, 2), 0.5), **NO_SMOOTHING)[0],
+        loss=problems.value(
+            "dice_loss", np.full((1, 2), 0.5), np.full((1, 2), 0.5), **NO_SMOOTHING
+        )[0],
     )
 
 
-def squared_dice(lab: Lab, record: Record) -> None:
+def squared_dice(problems: Problems, log: CheckLog) -> None:
     """C10: the gradient of squared Dice, and when a foreground pixel pulls harder."""
-    p, y = lab.problems()
+    p, y = problems.draw()
 
     def closed(p: Array, y: Array) -> tuple[Array, Array]:
         i, q = (p * y).sum(1, keepdims=True), (p**2 + y**2).sum(1, keepdims=True)
         return np.where(y == 1, -2 * (q - 2 * p * i) / q**2, 4 * p * i / q**2), 2 * i / q
 
-    gradient = lab.gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
+    gradient = problems.gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
     expected, dice = closed(p, y)
     scale = np.abs(expected).max(1, keepdims=True)
-    record.near("gradient", gradient, expected, scale=scale)
-    a, b, index = lab.closed(closed_forms.squared_dice_gradient_values, p, y, **NO_SMOOTHING)
+    log.near("gradient", gradient, expected, scale=scale)
+    a, b, index = problems.closed(gradients.squared_dice_gradient_values, p, y, **NO_SMOOTHING)
     line = a[:, None] * y + b[:, None] * p
-    record.near("squared_dice_gradient_values", line, expected, scale=scale)
-    record.near("its index", index, dice[:, 0])
-    record.holds("signs", np.where(y == 1, gradient, -gradient) / scale)
+    log.near("squared_dice_gradient_values", line, expected, scale=scale)
+    log.near("its index", index, dice[:, 0])
+    log.holds("signs", np.where(y == 1, gradient, -gradient) / scale)
     first, second = two_values(gradient, y)
-    record.near(
+    log.near(
         "ratio is (1/D₂ − pᵢ)/pⱼ",
         np.abs(first / second),
         (1 / dice - p[:, :1]) / p[:, 1:2],
         scale=(1 / dice) / p[:, 1:2],
     )
-    record.near(
+    log.near(
         "squared_dice_gradient_ratio",
-        closed_forms.squared_dice_gradient_ratio(dice, p[:, :1], p[:, 1:2]),
+        gradients.squared_dice_gradient_ratio(dice, p[:, :1], p[:, 1:2]),
         (1 / dice - p[:, :1]) / p[:, 1:2],
     )
 
     def violations(p: Array, y: Array) -> Array:
         """How deep inside one side of pᵢ + pⱼ = 1/D₂ a pair behaves as on the other."""
-        gradient = np.abs(lab.gradient("squared_dice_loss", p, y, **NO_SMOOTHING))
+        gradient = np.abs(problems.gradient("squared_dice_loss", p, y, **NO_SMOOTHING))
         expected, dice = closed(p, y)
         off = np.abs(gradient - np.abs(expected)).max(1) / np.abs(expected).max(1)
         pair = (y[:, :, None] == 1) & (y[:, None, :] == 0)
@@ -105,14 +108,14 @@ def squared_dice(lab: Lab, record: Record) -> None:
         early = np.where(sure, np.abs(margin), 0)
         return np.maximum(off, np.stack([wrong, broken, early]).max((0, 2, 3)))
 
-    record.holds("≥ 1 iff pᵢ + pⱼ ≤ 1/D₂", violations(p, y))
-    worst = lab.worst_case(lambda cube: violations(*decoded(cube)), 2 * ADVERSARY_PIXELS)
-    record.holds("adversary: ≥ 1 iff pᵢ + pⱼ ≤ 1/D₂", violations(*decoded(worst)))
+    log.holds("≥ 1 iff pᵢ + pⱼ ≤ 1/D₂", violations(p, y))
+    worst = problems.worst_case(lambda cube: violations(*decoded(cube)), 2 * ADVERSARY_PIXELS)
+    log.holds("adversary: ≥ 1 iff pᵢ + pⱼ ≤ 1/D₂", violations(*decoded(worst)))
     p1, y1 = np.array([[0.95, 0.9, 0.95, 0.9, 0.05, 0.0]]), np.array([[1.0, 1, 1, 0, 0, 0]])
-    gradient = lab.gradient("squared_dice_loss", p1, y1, **NO_SMOOTHING)[0]
+    gradient = problems.gradient("squared_dice_loss", p1, y1, **NO_SMOOTHING)[0]
     foreground, background = np.abs(gradient[0]), np.abs(gradient[3])
-    record.holds("the article's inequality fails for such a pair", foreground - background)
-    record.fails_at(
+    log.holds("the article's inequality fails for such a pair", foreground - background)
+    log.fails_at(
         "V-Net's own loss: a sure foreground pixel beside a sure false positive; |g₊| < |g₋|.",
         prediction=p1[0],
         target=y1[0],
@@ -129,11 +132,11 @@ def _sudre_loss(sums: Any, *, smooth: Any, epsilon: Any) -> Any:
     return 1 - (overlap + smooth) / ((weight * (sums.prediction + sums.target)).sum(-1) + smooth)
 
 
-def absent_class(lab: Lab, record: Record) -> None:
+def absent_class(problems: Problems, log: CheckLog) -> None:
     """C17: generalised Dice when a class is absent."""
-    n, pixels = min(lab.trials, 32), 40
-    z = lab.rng.normal(size=(n, pixels, 3))
-    labels = (lab.rng.random((n, pixels)) < 0.3).astype(int)
+    n, pixels = min(problems.trials, 32), 40
+    z = problems.rng.normal(size=(n, pixels, 3))
+    labels = (problems.rng.random((n, pixels)) < 0.3).astype(int)
     labels[:, 0], labels[:, 1] = 1, 0
     e = np.exp(z - z.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True)
@@ -145,28 +148,30 @@ def absent_class(lab: Lab, record: Record) -> None:
     below = (weight * (p.sum(1) + target)).sum(-1)
     capped = "generalized_dice_loss"
     for s in (0.0, 1.0):
-        value = lab.value(capped, z, labels, sums=softmax_region_sums, smooth=s)
-        record.near(f"capped weights, s = {s:g}", value, 1 - (above + s) / (below + s))
+        value = problems.value(capped, z, labels, sums=softmax_region_sums, smooth=s)
+        log.near(f"capped weights, s = {s:g}", value, 1 - (above + s) / (below + s))
     # A class weight with a large object: 1/T² counts no pixels.
     heavy = np.full((n, pixels), 100.0)
 
     def size(loss: Any, where: Any = None, z: Array = z, **options: float) -> Array:
-        gradient = lab.gradient(loss, z, labels, sums=softmax_region_sums, where=where, **options)
+        gradient = problems.gradient(
+            loss, z, labels, sums=softmax_region_sums, where=where, **options
+        )
         return np.linalg.norm(gradient.reshape(n, -1), axis=1)
 
     healthy = size(capped, smooth=0.0)
     naive = size(_sudre_loss, smooth=0.0, epsilon=1e-6)
-    record.holds("uncapped: the gradient vanishes", naive / healthy - 1e-6)
-    record.holds("capped: it does not", 1e-4 - healthy)
+    log.holds("uncapped: the gradient vanishes", naive / healthy - 1e-6)
+    log.holds("capped: it does not", 1e-4 - healthy)
     never = z.copy()
     never[..., 2] -= 60
     unless = size(_sudre_loss, z=never, smooth=0.0, epsilon=1e-6)
-    record.holds("unless the class has next to no probability", 1e-4 - unless)
+    log.holds("unless the class has next to no probability", 1e-4 - unless)
     swamped, free = (size(_sudre_loss, heavy, never, smooth=s, epsilon=1e-6) for s in (1.0, 0.0))
-    record.holds("uncapped: s = 1 swamps sums that are not in pixels", swamped / free - 0.1)
+    log.holds("uncapped: s = 1 swamps sums that are not in pixels", swamped / free - 0.1)
     kept, alone = (size(capped, heavy, smooth=s) for s in (1.0, 0.0))
-    record.holds("capped and scaled: it does not", 0.5 - kept / alone)
-    record.fails_at(
+    log.holds("capped and scaled: it does not", 0.5 - kept / alone)
+    log.fails_at(
         "Uncapped weights w = 1/(T + 1e-6)²: with one class absent nothing is learnt.",
         class_pixels=target[0],
         gradient_norm_uncapped=naive[0],
@@ -174,29 +179,29 @@ def absent_class(lab: Lab, record: Record) -> None:
     )
 
 
-def tversky(lab: Lab, record: Record) -> None:
+def tversky(problems: Problems, log: CheckLog) -> None:
     """C18: the two values of the Tversky gradient and their ratio."""
-    p, y = lab.problems()
-    alpha, beta = 10 ** lab.rng.uniform(-1.5, 1, (2, len(p)))
+    p, y = problems.draw()
+    alpha, beta = 10 ** problems.rng.uniform(-1.5, 1, (2, len(p)))
     i, s, _, t = region_numbers(p, y)
     a, b = alpha[:, None], beta[:, None]
     false_positives, size = s - t - i, i + a * (s - t - i) + b * (t - i)
-    gradient = lab.gradient("tversky_loss", p, y, alpha=alpha, beta=beta, **NO_SMOOTHING)
+    gradient = problems.gradient("tversky_loss", p, y, alpha=alpha, beta=beta, **NO_SMOOTHING)
     expected = np.where(y == 1, -(a * false_positives + b * t) / size**2, a * i / size**2)
-    record.near("the two values", gradient, expected)
+    log.near("the two values", gradient, expected)
     foreground, background = two_values(gradient, y)
     ratio = np.abs(foreground / background)
-    record.near("ratio is (αFP + βT)/(αI)", ratio, (a * false_positives + b * t) / (a * i))
-    record.holds("at least β/α", (b / a - ratio) / ratio)
-    values = lab.closed(
-        closed_forms.tversky_gradient_values, p, y, alpha=alpha, beta=beta, **NO_SMOOTHING
+    log.near("ratio is (αFP + βT)/(αI)", ratio, (a * false_positives + b * t) / (a * i))
+    log.holds("at least β/α", (b / a - ratio) / ratio)
+    values = problems.closed(
+        gradients.tversky_gradient_values, p, y, alpha=alpha, beta=beta, **NO_SMOOTHING
     )
-    record.near("tversky_gradient_values", np.stack(values, 1), np.hstack([foreground, background]))
+    log.near("tversky_gradient_values", np.stack(values, 1), np.hstack([foreground, background]))
     options: dict[str, Any] = {"alpha": 0.7, "beta": 0.3, "smooth": 0.0}
     p1, y1 = np.array([[0.9, 0.1, 0.1]]), np.array([[1.0, 0.0, 0.0]])
-    gradient = np.abs(lab.gradient("tversky_loss", p1, y1, **options)[0])
-    record.holds("α > β allows a ratio below 1", gradient[0] - gradient[1])
-    record.fails_at(
+    gradient = np.abs(problems.gradient("tversky_loss", p1, y1, **options)[0])
+    log.holds("α > β allows a ratio below 1", gradient[0] - gradient[1])
+    log.fails_at(
         "α > β: a background pixel pulls harder than a foreground one.",
         prediction=p1[0],
         target=y1[0],
@@ -206,39 +211,39 @@ def tversky(lab: Lab, record: Record) -> None:
     )
 
 
-def outer_functions(lab: Lab, record: Record) -> None:
+def outer_functions(problems: Problems, log: CheckLog) -> None:
     """C19: what a power, log-cosh and log do to the gradient."""
-    p, y = lab.problems()
+    p, y = problems.draw()
     # From far off to nearly perfect, so that L → 0 is among the problems.
-    pull = 10 ** lab.rng.uniform(-6, 0, (len(p), 1))
+    pull = 10 ** problems.rng.uniform(-6, 0, (len(p), 1))
     p = y + pull * (p - y)
     i, s, u, _ = region_numbers(p, y)
     loss, dice = np.abs(p - y).sum(1, keepdims=True) / s, 2 * i / s
     plain = np.where(y == 1, -2 * u / s**2, 2 * i / s**2)
-    focal = lab.gradient(
+    focal = problems.gradient(
         "focal_tversky_loss", p, y, alpha=0.5, beta=0.5, gamma=0.75, **NO_SMOOTHING
     )
     # L itself is 1 − D in the library: near 0 its last digits are rounding.
     tolerance: dict[str, Any] = {"tolerance": 1e-8}
-    record.near("power 0.75: 0.75·L^−0.25", focal, 0.75 * loss**-0.25 * plain, **tolerance)
-    log_cosh = lab.gradient("log_cosh_dice_loss", p, y, **NO_SMOOTHING)
-    record.near("log-cosh: tanh L", log_cosh, np.tanh(loss) * plain, **tolerance)
-    log = lab.gradient("log_dice_loss", p, y, **NO_SMOOTHING)
-    record.near("log: 1/D", log, plain / dice)
-    record.near("power_factor", closed_forms.power_factor(loss, 0.75), 0.75 * loss**-0.25)
-    record.near("log_cosh_factor", closed_forms.log_cosh_factor(loss), np.tanh(loss))
+    log.near("power 0.75: 0.75·L^−0.25", focal, 0.75 * loss**-0.25 * plain, **tolerance)
+    log_cosh = problems.gradient("log_cosh_dice_loss", p, y, **NO_SMOOTHING)
+    log.near("log-cosh: tanh L", log_cosh, np.tanh(loss) * plain, **tolerance)
+    log_dice = problems.gradient("log_dice_loss", p, y, **NO_SMOOTHING)
+    log.near("log: 1/D", log_dice, plain / dice)
+    log.near("power_factor", gradients.power_factor(loss, 0.75), 0.75 * loss**-0.25)
+    log.near("log_cosh_factor", gradients.log_cosh_factor(loss), np.tanh(loss))
     order = np.argsort(loss[:, 0])
     gain = (focal / plain)[order, 0]
-    record.holds("the power amplifies more, the smaller L", np.diff(gain) / gain[0])
-    record.holds("log-cosh damps", np.abs(log_cosh / plain) - 1)
+    log.holds("the power amplifies more, the smaller L", np.diff(gain) / gain[0])
+    log.holds("log-cosh damps", np.abs(log_cosh / plain) - 1)
 
 
-def self_adjusting_dice(lab: Lab, record: Record) -> None:
+def self_adjusting_dice(problems: Problems, log: CheckLog) -> None:
     """C20: the best probability of a foreground pixel under self-adjusting Dice."""
-    p, y = lab.problems()
+    p, y = problems.draw()
     for alpha in (0.5, 1.0, 3.0):
         peak = 1 / (1 + alpha)
-        record.near("self_adjusting_peak", closed_forms.self_adjusting_peak(alpha), peak)
+        log.near("self_adjusting_peak", optima.self_adjusting_peak(alpha), peak)
         options: dict[str, Any] = {"alpha": alpha, "smooth": 1.0}
 
         def pixel(
@@ -246,17 +251,17 @@ def self_adjusting_dice(lab: Lab, record: Record) -> None:
         ) -> Array:
             x = p.copy()
             x[:, 0] = q
-            value, gradient = lab.value_and_gradient(name, x, y, sums=None, **options)
+            value, gradient = problems.value_and_gradient(name, x, y, sums=None, **options)
             return value if what == "value" else gradient[:, 0]
 
-        record.near(f"flat at 1/(1+α), α = {alpha:g}", pixel(peak, "gradient"), np.zeros(len(p)))
-        record.holds(f"up below it, α = {alpha:g}", pixel(peak - 0.05, "gradient"))
-        record.holds(f"down beyond it, α = {alpha:g}", 1e-9 - pixel(peak + 0.05, "gradient"))
+        log.near(f"flat at 1/(1+α), α = {alpha:g}", pixel(peak, "gradient"), np.zeros(len(p)))
+        log.holds(f"up below it, α = {alpha:g}", pixel(peak - 0.05, "gradient"))
+        log.holds(f"down beyond it, α = {alpha:g}", 1e-9 - pixel(peak + 0.05, "gradient"))
         best = pixel(peak, "value")
         for q in (0.01, peak / 2, (1 + peak) / 2, 0.99):
-            record.holds(f"best there, α = {alpha:g}", best - pixel(q, "value"))
+            log.holds(f"best there, α = {alpha:g}", best - pixel(q, "value"))
         at_peak, at_truth = pixel(peak, "value")[0], pixel(0.999, "value")[0]
-        record.fails_at(
+        log.fails_at(
             "A sure and right foreground pixel costs more than an unsure one.",
             alpha=alpha,
             loss_at_peak=at_peak,
