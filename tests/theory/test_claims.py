@@ -52,6 +52,13 @@ def test_a_statement_holds(results, name):
     json.dumps(result.counterexample)
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_no_tolerance_is_larger_than_it_must_be(results, name):
+    """Exact statements hold to 1e-9; a limit, near its limit, to five times the distance."""
+    for check in results[name].checks:
+        assert check.tolerance <= max(1e-9, 5 * check.error), check
+
+
 def test_float64_is_switched_on_inside_only(results):
     assert not jax.config.jax_enable_x64
     assert jnp.zeros(()).dtype == jnp.float32

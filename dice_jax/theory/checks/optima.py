@@ -191,28 +191,23 @@ def label_noise(problems: Problems, log: CheckLog) -> None:
     y = np.concatenate([np.ones_like(mu), np.zeros_like(mu)], 1)
     weight = np.concatenate([mu, 1 - mu], 1)
 
-    def expected(name: str, p: Array, **options: Any) -> tuple[Array, Array]:
+    def expected(name: str, p: Array, **options: Any) -> tuple[Array, Array, Array]:
+        """Loss [n], gradient [n, pixels], and the size of its two parts before they cancel."""
         value, gradient = problems.value_and_gradient(
             name, np.tile(p, 2), y, where=weight, **options
         )
-        return value, gradient[:, :pixels] + gradient[:, pixels:]
+        up, down = gradient[:, :pixels], gradient[:, pixels:]
+        return value, up + down, np.abs(up) + np.abs(down)
 
     def optimal(name: str, p: Array, **options: Any) -> Array:
-        value, gradient = expected(name, p, **options)
-        scale = np.abs(gradient).max() + 1e-12
+        """How far p is from a minimum in the unit cube, and by how much another p is better."""
+        value, gradient, size = expected(name, p, **options)
         inside = (p > 0) & (p < 1)
-        # The conditions of a minimum in the cube, and no random prediction that beats it.
-        stuck = np.where(inside, np.abs(gradient), np.where(p == 1, gradient, -gradient))
-        others = [
-            expected(name, problems.rng.random(mu.shape) ** e, **options)[0]
-            for e in (0.3, 1.0, 3.0)
-        ]
-        others.append(
-            expected(name, np.clip(p + 0.01 * problems.rng.normal(size=p.shape), 0, 1), **options)[
-                0
-            ]
-        )
-        return np.maximum(stuck.max(1) / max(scale, 1e-3), value - np.min(others, 0))
+        slope = np.where(inside, np.abs(gradient), np.where(p == 1, gradient, -gradient))
+        others = [problems.rng.random(mu.shape) ** e for e in (0.3, 1.0, 3.0)]
+        others.append(np.clip(p + 0.01 * problems.rng.normal(size=p.shape), 0, 1))
+        best = np.min([expected(name, other, **options)[0] for other in others], 0)
+        return np.maximum((slope / size).max(1), value - best)
 
     hard = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(mu)).prediction)
     star = np.array([_best_dice(row) for row in mu])
