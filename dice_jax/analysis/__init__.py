@@ -1,6 +1,6 @@
 """What the gradient of a loss does: pixel maps, balance, verified statements, a monitor, pictures.
 
-Nothing here imports Matplotlib, Flax or Optax until it is asked for.
+Matplotlib is imported only when `plots` or a picture is first used.
 """
 
 import importlib

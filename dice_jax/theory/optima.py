@@ -27,13 +27,13 @@ __all__ = [
 
 
 class Oracle(NamedTuple):
-    """The optimal prediction under a loss, and what it is worth.
+    """The optimal prediction under a loss, and the Dice index that it reaches.
 
     Args:
         prediction: the optimal probabilities, of the posterior's shape.
-        dice: the Dice index 2Σpμ/(Σp + Σμ) that this prediction reaches in expectation, pooled.
-        optimum: what the loss's own index is there, its maximum (for cross-entropy: the entropy,
-            the loss's minimum).
+        dice: the expected Dice index 2Σpμ/(Σp + Σμ) of this prediction, pooled over the pixels.
+        optimum: the largest value of the loss's own index (for cross-entropy: the lowest loss,
+            which is the mean entropy).
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,10 +102,10 @@ def tversky_best_constant(
     beta: ArrayLike,
     smooth: ArrayLike = 1.0,
 ) -> jax.Array:
-    """The best constant prediction under the Tversky loss (C6): all or nothing.
+    """The best constant prediction under the Tversky loss (C6): 0 or 1.
 
-    1 if βπT > s(α(1−π) − βπ), 0 if <, and ½ (any q is as good) at equality. 1 is an infimum: a
-    finite bias only comes near.
+    1 if βπT > s(α(1−π) − βπ), 0 if <, and ½ at equality, where every q has the same loss. No finite
+    bias reaches 0 or 1; training only approaches it.
 
     Args:
         fraction: π, the foreground fraction of the pooled pixels.
@@ -143,10 +143,10 @@ def tversky_best_constant(
 def dice_best_constant(
     fraction: ArrayLike, target: ArrayLike, *, smooth: ArrayLike = 1.0
 ) -> jax.Array:
-    """The best constant prediction under the Dice loss (C6): all or nothing.
+    """The best constant prediction under the Dice loss (C6): 0 or 1.
 
-    1 if s(1−2π) < 2πT, 0 if >, and ½ (any q is as good) at equality. The article's s = 1 turns the
-    push on a small object round.
+    1 if s(1−2π) < 2πT, 0 if >, and ½ at equality, where every q has the same loss. With the
+    article's s = 1 it is 0 for a small object.
 
     Args:
         fraction: π, the foreground fraction of the pooled pixels.
@@ -202,7 +202,7 @@ def squared_dice_best_constant(
             ("smooth", smooth),
         )
     )
-    # Written without the difference of nearly equal roots.
+    # The other form of the root subtracts two nearly equal numbers.
     free = f * (t + s)
     return 2 * free / (s + jnp.sqrt(s * s + 4 * t * free))
 
@@ -237,15 +237,15 @@ def _cross_entropy_oracle(mu: jax.Array) -> Oracle:
 def dice_oracle(posterior: ArrayLike) -> Oracle:
     """The optimum of the Dice loss under label noise or with soft labels (C14, C15).
 
-    1[μ > D*/2], D* the best pooled Dice: the maximum over k of 2Σ_{i≤k}μ_i/(k + Σμ), μ sorted
-    downwards. Hard, and larger or smaller than Σμ (volume-biased).
+    1[μ > D*/2], where D* is the best pooled Dice: the maximum over k of 2Σ_{i≤k}μ_i/(k + Σμ), with
+    μ in descending order. The prediction is hard, and its volume may differ from Σμ (volume bias).
 
     Args:
         posterior: [...], μ = P(y = 1) of each pixel, or a soft label.
 
     Returns:
         An `Oracle`; ``optimum`` is D* = ``dice``. An all-zero posterior gives the empty prediction
-        and Dice 1 (nothing there, nothing claimed).
+        and Dice 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -272,7 +272,7 @@ def _dice_oracle(mu: jax.Array) -> Oracle:
 
 
 def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
-    """The optimum of the squared Dice loss under label noise (C15): graded and inflated.
+    """The optimum of the squared Dice loss under label noise (C15): soft, and at least μ.
 
     p = min(1, cμ) with c = 1/D₂*, D₂* = max 2Σpμ/(Σp² + Σμ); √(Σμ/Σμ²) where nothing is clipped.
     (With *fixed* soft targets the optimum is p = y instead, C14: Σy² is not Σμ.)
@@ -301,8 +301,8 @@ def _squared_dice_oracle(mu: jax.Array) -> Oracle:
     ordered = jnp.sort(mu.reshape(-1))[::-1]
     total = jnp.sum(ordered)
     zero = jnp.zeros((1,), mu.dtype)
-    # With the k largest clipped at 1: c = 1/D₂ reads Bc² + 2Ac − (k + Σμ) = 0, A = Σμ over the
-    # clipped ones, B = Σμ² over the others.
+    # If the k largest are clipped at 1, c = 1/D₂ solves Bc² + 2Ac − (k + Σμ) = 0, with A = Σμ over
+    # the clipped pixels and B = Σμ² over the others.
     clipped = jnp.concatenate([zero, jnp.cumsum(ordered)])
     graded = jnp.concatenate([jnp.cumsum(jnp.square(ordered)[::-1])[::-1], zero])
     k = jnp.arange(ordered.size + 1).astype(mu.dtype)
@@ -319,20 +319,21 @@ def _squared_dice_oracle(mu: jax.Array) -> Oracle:
 
     indices = jax.lax.map(index_at, scales)
     best = jnp.max(indices)
-    # Not the scale of the best k: the index is flat there, and its neighbours tie with it up to
-    # rounding. Its value, which is flat, is what fixes the scale to the last digits.
+    # The scale is 1/D₂*, not the scale at the best k: around its maximum the index hardly changes,
+    # so neighbouring k tie up to rounding, while the maximum itself is accurate.
     prediction = jnp.minimum(1, mu / best)
     return Oracle(prediction, _pooled_dice(prediction, mu), best)
 
 
 def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayLike) -> Oracle:
-    """The best prediction on a region that is there or not, one image at a time (C16).
+    """The best prediction on a region that may be absent, one image at a time (C16).
 
-    The expected Dice falls, then rises with q, so the optimum is at an end: q = 1 iff μ > ½. A
-    start below the break-even (`break_even_odds`) slides to 0 all the same: a spurious minimum.
+    With growing q the expected Dice first falls, then rises, so the optimum is at an end: q = 1 iff
+    μ > ½. Training that starts where the odds are below `break_even_odds` goes to q = 0 even then:
+    q = 0 is a local minimum.
 
     Args:
-        presence: μ, the probability that the region is there, [...].
+        presence: μ, the probability that the region is present, [...].
         volume: V, its pixels.
         smooth: s, in pixels, as in `dice_loss`.
 
@@ -365,8 +366,8 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
 def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike) -> jax.Array:
     r"""Odds of presence above which the expected Dice step on a region goes up (C16).
 
-    μ/(1−μ) = s(qV + V + s)²/[(2V + s)(qV + s)²], for a region of V pixels that is there with
-    probability μ and empty otherwise, predicted q there and 0 elsewhere, one image at a time.
+    μ/(1−μ) = s(qV + V + s)²/[(2V + s)(qV + s)²], one image at a time. A region of V pixels is
+    present with probability μ and absent otherwise; the model predicts q on it and 0 elsewhere.
 
     Args:
         volume: V, in pixels.
@@ -397,7 +398,7 @@ def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike)
 
 
 def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
-    r"""The probability beyond which self-adjusting Dice pushes a positive pixel down (C20).
+    r"""The probability beyond which self-adjusting Dice pushes a foreground pixel down (C20).
 
     The maximum of (1−p)^α p: p = 1/(1 + α).
 

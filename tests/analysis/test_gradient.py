@@ -1,4 +1,4 @@
-"""Pixel gradients, their closed form and their balance: doors, masks, axes, types, transforms."""
+"""Pixel gradients, their closed form and their balance: masks, axes, types, transforms, errors."""
 
 import subprocess
 import sys
@@ -155,7 +155,7 @@ def test_a_fractional_weight_multiplies_every_part_of_the_balance():
     np.testing.assert_allclose(found.ratio, ratio, rtol=1e-12)
 
 
-def test_without_foreground_the_balance_says_so_and_is_no_nan():
+def test_without_foreground_the_balance_is_zero_and_not_nan():
     empty = np.zeros_like(Y)
     gradient = analysis.pixel_gradient(dj.dice_loss, P, empty)
     found = analysis.gradient_balance(gradient, empty)
@@ -171,7 +171,7 @@ def test_without_foreground_the_balance_says_so_and_is_no_nan():
     np.testing.assert_allclose(analysis.dice_pixel_gradient(sums, empty), gradient, rtol=1e-5)
 
 
-def test_nothing_counted_and_nothing_there_give_a_zero_gradient():
+def test_a_masked_region_and_an_empty_one_have_a_zero_gradient():
     nothing = dj.region_sums(P, Y, where=np.zeros(P.shape, bool))
     assert (analysis.dice_pixel_gradient(nothing, Y) == 0).all()
     zero = jnp.zeros(4)

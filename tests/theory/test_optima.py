@@ -66,13 +66,13 @@ def test_a_bias_only_model_reaches_the_optimum(fraction):
     assert smoothed == pytest.approx(expected, abs=5e-3)
 
 
-def test_the_articles_smoothing_turns_a_small_object_round():
+def test_with_the_articles_smoothing_a_small_object_is_predicted_empty():
     count, target = 4000, 40
     fraction = target / count
     assert float(analysis.dice_best_constant(fraction, target)) == 0
     assert _bias_only(dj.dice_loss, fraction, count) < 0.01
     assert _bias_only(_with(dj.dice_loss, smooth=SMOOTH), fraction, count) > 0.99
-    # At equality, any constant is as good.
+    # At equality every constant has the same loss.
     flat = 2 * 0.25 * 4 / (1 - 2 * 0.25)
     assert float(analysis.dice_best_constant(0.25, 4.0, smooth=flat)) == 0.5
 
@@ -91,7 +91,7 @@ def test_the_optimum_of_dice_beats_every_mask():
     np.testing.assert_array_equal(optimum.prediction, best)
     assert float(optimum.dice) == pytest.approx(_expected_dice(best, MU), rel=1e-6)
     np.testing.assert_array_equal(optimum.prediction, float(optimum.dice) / 2 < MU)
-    # Biased in volume, and beyond ½: a pixel that is more likely background is filled.
+    # The volume is biased: a pixel that is more likely background is filled.
     assert (np.asarray(optimum.prediction)[MU < 0.5] == 1).any()
 
 

@@ -29,14 +29,14 @@ def region_numbers(p: Array, y: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def two_values(gradient: Array, y: Array) -> tuple[Array, Array]:
-    """The gradient of the first two pixels of each problem: one of the foreground, one not."""
+    """The gradient of the first pixel, which is foreground, and of the second, which is not."""
     assert (y[:, 0] == 1).all()
     assert (y[:, 1] == 0).all()
     return gradient[:, :1], gradient[:, 1:2]
 
 
 def spread(gradient: Array, y: Array) -> Array:
-    """How far the gradient is from two values, relative to the larger."""
+    """The largest range within a class over the largest entry: 0 if there are two values."""
     size = np.abs(gradient).max(1)
     ranges = []
     for label in (0, 1):
@@ -46,7 +46,7 @@ def spread(gradient: Array, y: Array) -> Array:
 
 
 def angle(a: Array, b: Array) -> Array:
-    """Distance of the two directions: 0 iff their cosine is 1, and accurate there."""
+    """Distance of the unit vectors: 0 iff the cosine is 1, without the rounding of 1 − cosine."""
     a, b = (x.reshape(x.shape[0], -1) for x in (a, b))
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
     return np.linalg.norm(a - b, axis=1)
@@ -63,12 +63,12 @@ def two_groups(target: Array, count: Array) -> tuple[Array, Array]:
     return np.tile([1.0, 0.0], (target.size, 1)), np.stack([target, count - target], 1)
 
 
-# Pixels of an adversary's problem: small enough to climb in, large enough to hide something.
+# An adversary searches over problems of this many pixels.
 ADVERSARY_PIXELS = 10
 
 
 def decoded(cube: Array) -> tuple[Array, Array]:
-    """Probabilities (with pile-ups at both ends) and hard labels from a point of the unit cube."""
+    """Probabilities, many of them near 0 or 1, and hard labels from points of the unit cube."""
     p = np.clip(cube[:, :ADVERSARY_PIXELS] ** 4, 1e-6, 1)
     p = np.where(cube[:, :ADVERSARY_PIXELS] > 0.9, 1 - (1 - p) ** 2, p)
     y = np.round(cube[:, ADVERSARY_PIXELS : 2 * ADVERSARY_PIXELS])

@@ -93,11 +93,16 @@ def gradient_mass(problems: Problems, log: CheckLog) -> None:
     log.near("Dice at q = π → ⅔", share("dice_loss", **prior, **NO_SMOOTHING), 2 / 3)
     dice = class_masses("dice_loss", rare, 0.5, sigmoid_region_sums, **NO_SMOOTHING)[0]
     bce = class_masses("binary_cross_entropy_loss", rare, 0.5, sigmoid_region_sums)[0]
-    log.near("at q = ½ the foreground pulls twice as hard", dice[0] / bce[0], 2.0, **near_limit)
-    log.holds("and the background hardly at all", dice[1] / bce[1] - 1e-8)
+    log.near(
+        "at q = ½ the foreground pulls twice as hard as with BCE",
+        dice[0] / bce[0],
+        2.0,
+        **near_limit,
+    )
+    log.holds("at q = ½ the background pulls less than 1e-8 times as hard", dice[1] / bce[1] - 1e-8)
     log.fails_at(
-        "'Dice up-weights the foreground': at q = ½ and π = 1e-9 its pull only doubles; it is the "
-        "background's that falls.",
+        "'Dice up-weights the foreground': at q = ½ and π = 1e-9 the foreground's gradient only "
+        "doubles. What changes is the background's, which falls.",
         foreground_mass_over_bce=dice[0] / bce[0],
         background_mass_over_bce=dice[1] / bce[1],
     )
@@ -150,7 +155,7 @@ def share_at_rest(problems: Problems, log: CheckLog) -> None:
     share = mass[:, 0] / mass.sum(1)
     log.near("bias-only Dice: (1 + ω)/(2 + ω)", share, (1 + omega) / (2 + omega))
     log.fails_at(
-        "Bias-only Dice runs to infinity: its share is not ½.",
+        "With a bias alone, Dice has its optimum at infinity: its share is not ½.",
         fraction=fraction,
         share=share,
     )
@@ -168,7 +173,9 @@ def saturation(problems: Problems, log: CheckLog) -> None:
     dice = problems.gradient("dice_loss", stuck, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
     bce = problems.gradient("binary_cross_entropy_loss", stuck, y, sums=sigmoid_region_sums)
     log.near("BCE pulls a false negative with −1/N", bce[:, 0], -1 / y.shape[1], tolerance=5e-9)
-    log.holds("Dice does not", np.abs(dice[:, 0]) * y.shape[1] - 1e-6)
+    log.holds(
+        "Dice pulls a false negative with less than 1e-6/N", np.abs(dice[:, 0]) * y.shape[1] - 1e-6
+    )
 
     def escape_time(
         name: str, start: Array, target: Array, count: Array, **options: float
@@ -202,7 +209,7 @@ def saturation(problems: Problems, log: CheckLog) -> None:
     background = (count - target) / (1 + np.exp(-start))
     found = escape_time("dice_loss", start, target, count, **NO_SMOOTHING)
     expected = (target + background) / 2 * np.exp(-start)
-    # An asymptotic statement: the error must die out like |z₀|e^−|z₀| beside the integrator's own.
+    # The statement is asymptotic: its error falls like |z₀|e^−|z₀|; the rest is the integrator's.
     allowed = 4e-4 + (4 * np.abs(start) + 1 / fraction) * np.exp(start)
     log.holds("Dice: ((T + B)/2)e^|z₀|", np.abs(found / expected - 1) / allowed - 1)
     log.near("Dice at |z₀| = 20", found[-1], expected[-1], tolerance=1e-3)
@@ -223,7 +230,7 @@ def saturation(problems: Problems, log: CheckLog) -> None:
     dice = escape_time("dice_loss", around, rare * many, many, **NO_SMOOTHING)
     bce = escape_time("binary_cross_entropy_loss", around, rare * many, many)
     log.holds("Dice is faster before the crossing", dice[0] / bce[0] - 1)
-    log.holds("and slower beyond it", 1 - dice[1] / bce[1])
+    log.holds("Dice is slower beyond the crossing", 1 - dice[1] / bce[1])
     log.fails_at(
         "Saturated beyond the crossing, Dice takes longer than BCE to find the foreground.",
         start=around[1],
@@ -277,7 +284,7 @@ def late_phase(problems: Problems, log: CheckLog) -> None:
     log.holds("adversary: p_t·2UN/S² and p_t·2IN/S²", score(worst))
     p1, y1 = np.array([[0.1, 0.9, 0.1, 0.05]]), np.array([[1.0, 1, 0, 0]])
     pull = factors(p1, y1) * np.where(y1 == 1, p1, 1 - p1)
-    log.holds("hard pixels are weighted down, not mined", pull[0, 0] - pull[0, 1])
+    log.holds("relative to BCE, hard pixels weigh less", pull[0, 0] - pull[0, 1])
     log.fails_at(
         "'Dice mines hard pixels': beside BCE it weights the missed foreground pixel (p = 0.1) "
         "less than the found one (p = 0.9).",
@@ -307,7 +314,10 @@ def object_size(problems: Problems, log: CheckLog) -> None:
     log.near("dice_foreground_mass", closed, mass(0.5, 0.5))
     constant = mass(0.5, 0.5)
     log.near("≈ 2T/(Nq) for q ≫ T/N", constant[:3], 4 * target[:3] / count, tolerance=1e-5)
-    log.holds("a small object has far less", constant[:-1] / constant[1:] - 0.2)
+    log.holds(
+        "a small object has less than a fifth of the next one's mass",
+        constant[:-1] / constant[1:] - 0.2,
+    )
     log.near("½ at every size as D → 1", mass(1 - 1e-14, 1e-14), 0.5)
     log.near("2 at every size as q → 0", mass(1e-14, 1e-14), 2.0, tolerance=4e-6)
     log.fails_at(

@@ -68,7 +68,7 @@ def gradient_values(problems: Problems, log: CheckLog) -> None:
     missed = np.where(y == 1, 0.0, p)
     none = problems.gradient("dice_loss", missed, y, **NO_SMOOTHING)
     log.holds("no background gradient at I = 0", np.abs(np.where(y == 0, none, 0)))
-    log.holds("but still one on the foreground", np.where(y == 1, 1e-6 + none, 0))
+    log.holds("at I = 0 the foreground still has a gradient", np.where(y == 1, 1e-6 + none, 0))
     log.fails_at(
         "At I = 0 a false positive costs nothing: background pixels are not pushed down.",
         prediction=[0.0, 0.9, 0.9],
@@ -114,7 +114,7 @@ def article_chain(problems: Problems, log: CheckLog) -> None:
     )
 
 
-# Functions of D alone at the given smoothing, with the options that make them so.
+# Losses that are functions of D alone, with the options that make them so.
 _OF_DICE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("jaccard_loss", {}),
     ("log_dice_loss", {}),
@@ -153,7 +153,7 @@ def one_direction(problems: Problems, log: CheckLog) -> None:
     log.holds("Dice(s) is parallel to Jaccard(s/2)", angle(smoothed, half))
     log.holds("Dice(s) is not parallel to Jaccard(s)", 1e-3 - angle(smoothed, same).max())
 
-    # Both fail for other families and for a mean over regions.
+    # Neither holds for other losses, nor for a mean over regions.
     squared = problems.gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
     log.holds("squared Dice: not two values", 1e-3 - spread(squared, y).max())
     log.holds("squared Dice: another direction", 1e-3 - angle(dice, squared).max())
@@ -230,13 +230,13 @@ def smoothing(problems: Problems, log: CheckLog) -> None:
     log.near(
         "dice_gradient_values", -values[0] / values[1], (2 / dice - 1)[:, 0], scale=2 / dice[:, 0]
     )
-    log.near("both: (2U + s)/(2I + s)", both, (2 * u + a) / (2 * i + a))
-    log.holds("both: towards 1", np.maximum(both - plain, 1 - both) / plain)
-    log.holds("below only: away from 1", (plain - below) / plain)
+    log.near("smoothing in both places: (2U + s)/(2I + s)", both, (2 * u + a) / (2 * i + a))
+    log.holds("smoothing in both places: towards 1", np.maximum(both - plain, 1 - both) / plain)
+    log.holds("smoothing in the denominator only: away from 1", (plain - below) / plain)
     # s counts pixels: an image k times as large, or a sum instead of a mean, is s/k.
     double, twice = np.tile(p[:, :24], 2), np.tile(y[:, :24], 2)
     log.near(
-        "s is in pixels",
+        "s counts pixels: twice the image needs 2s",
         ratio(2 * a, 2 * a, double, twice),
         ratio(a, a, p[:, :24], y[:, :24]),
     )
@@ -250,9 +250,9 @@ def smoothing(problems: Problems, log: CheckLog) -> None:
         (2 * u + count) / (2 * i + count),
     )
     flipped = ratio(2 * (u + b) * 1.01, b)
-    log.holds("a > 2(U + b) turns the foreground's sign", flipped)
+    log.holds("a > 2(U + b) reverses the foreground's sign", flipped)
     kept = ratio(2 * (u + b) * 0.99, b)
-    log.holds("a < 2(U + b) does not", -kept)
+    log.holds("a < 2(U + b) keeps the foreground's sign", -kept)
     below_one = ratio(2 * (u - i) + b + 1, b)
     log.holds("a > b allows a ratio below 1", below_one - 1 + 1e-6)
 
@@ -288,7 +288,7 @@ def perfect_prediction(problems: Problems, log: CheckLog) -> None:
     smoothed = problems.gradient("dice_loss", y, y, smooth=s)
     log.near("with smoothing: ∓1/(2T + s)", smoothed, sign / (2 * target + s[:, None]))
     squared = problems.gradient("squared_dice_loss", y, y, **NO_SMOOTHING)
-    log.near("squared Dice: 0", squared, np.zeros_like(y))
+    log.near("squared Dice: gradient 0", squared, np.zeros_like(y))
     z = 40 * (2 * y - 1)
     for name in ("dice_loss", "squared_dice_loss"):
         at_logits = problems.gradient(name, z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
@@ -356,7 +356,7 @@ def coupled_pixels(problems: Problems, log: CheckLog) -> None:
     claimed = (2 * (y[:, :, None] + y[:, None, :]) - 4 * i / s) / s**2
     scale = np.abs(claimed).max((1, 2), keepdims=True)
     log.near("∂²L/∂pᵢ∂pⱼ", dice, claimed, scale=scale)
-    log.holds("no entry is 0", 1e-9 - np.abs(dice) / scale, tolerance=0)
+    log.holds("no entry of the Hessian is 0", 1e-9 - np.abs(dice) / scale, tolerance=0)
     off_diagonal = ~np.eye(n, dtype=bool)
     bce = problems.hessian("binary_cross_entropy_loss", p, y)
     log.holds("BCE: only the diagonal", np.abs(bce[:, off_diagonal]), tolerance=0)

@@ -81,7 +81,7 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
     def margins(
         fraction: Array, target: Array, s: Array, alpha: Array, beta: Array
     ) -> tuple[tuple[str, Array, dict[str, Array]], ...]:
-        """Loss, how far above the claimed threshold we are (relative), and its options."""
+        """Each loss, its relative distance above the claimed threshold, and its options."""
         gain, cost = 2 * fraction * target, s * (1 - 2 * fraction)
         g2, c2 = beta * fraction * target, s * (alpha * (1 - fraction) - beta * fraction)
         return (
@@ -95,12 +95,12 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
         )
 
     def disagreement(cube: Array) -> Array:
-        """How far from the claimed threshold the loss turns to another end than claimed."""
+        """How far from the claimed threshold the loss still moves to the wrong end."""
         fraction = 10 ** (-4 * cube[:, 0])
         fraction = np.clip(fraction, 1e-4, 0.95)
         target = 10 ** (4 * cube[:, 1])
         s, alpha, beta = 10 ** (8 * cube[:, 2] - 4), 3 * cube[:, 3], 3 * cube[:, 4] + 1e-3
-        # Half of the candidates sit near Dice's own threshold, where a wrong one shows.
+        # Half of the candidates lie near the threshold of Dice, where an error would show.
         near = np.arange(len(cube)) % 2 == 0
         threshold = 2 * fraction * target / np.maximum(1 - 2 * fraction, 1e-3)
         s = np.where(near, threshold * (1 + (cube[:, 2] - 0.5)), s)
@@ -130,7 +130,7 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
     )
     turned, straight = (slope("dice_loss", 0.5, small, smooth=s) for s in (1.0, 1e-5))
     log.holds("s = 1 pushes 40 of 4,000 pixels down", -turned)
-    log.holds("s = 1e-5 pushes them up", straight)
+    log.holds("s = 1e-5 pushes 40 of 4,000 pixels up", straight)
     log.fails_at(
         "With the article's smooth = 1 the best constant prediction for 40 of 4,000 pixels is 0.",
         fraction=0.01,
@@ -147,7 +147,7 @@ def soft_labels(problems: Problems, log: CheckLog) -> None:
     gradient = problems.gradient("dice_loss", p, y, **NO_SMOOTHING)
     i, s, _, _ = region_numbers(p, y)
     wrong = np.sign(gradient) != np.sign(i / s - y)
-    log.holds("the sign turns at y = D/2", np.where(wrong, np.abs(i / s - y), 0))
+    log.holds("the sign changes at y = D/2", np.where(wrong, np.abs(i / s - y), 0))
     best = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(y)).prediction)
     value, gradient = problems.value_and_gradient("dice_loss", best, y, **NO_SMOOTHING)
     log.near("the Dice of dice_oracle", 1 - value, [_best_dice(row) for row in y])
@@ -155,7 +155,7 @@ def soft_labels(problems: Problems, log: CheckLog) -> None:
     for _ in range(4):
         other = problems.rng.random(y.shape) ** problems.rng.uniform(0.1, 4, (n, 1))
         log.holds(
-            "and no other prediction beats it",
+            "no random prediction beats the hard threshold",
             value - problems.value("dice_loss", other, y, **NO_SMOOTHING),
         )
     for name in ("squared_dice_loss", "dice_semimetric_loss"):
@@ -187,7 +187,7 @@ def label_noise(problems: Problems, log: CheckLog) -> None:
     a, b = problems.rng.uniform(0.2, 2, (2, n, 1))
     mu = problems.rng.beta(a, b, (n, pixels))
     mu = np.clip(mu, 1e-3, 1 - 1e-3)
-    # Expected sums exactly: each pixel once with y = 1 and weight μ, once with y = 0 and 1 − μ.
+    # Exact expected sums: each pixel counts as y = 1 with weight μ and as y = 0 with weight 1 − μ.
     y = np.concatenate([np.ones_like(mu), np.zeros_like(mu)], 1)
     weight = np.concatenate([mu, 1 - mu], 1)
 
@@ -212,7 +212,9 @@ def label_noise(problems: Problems, log: CheckLog) -> None:
     hard = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(mu)).prediction)
     star = np.array([_best_dice(row) for row in mu])
     log.near("Dice: 1[μ > D*/2]", hard, (mu > star[:, None] / 2).astype(float))
-    log.near("its Dice", 1 - expected("dice_loss", hard, **NO_SMOOTHING)[0], star)
+    log.near(
+        "Dice: the index reached is D*", 1 - expected("dice_loss", hard, **NO_SMOOTHING)[0], star
+    )
     log.holds("Dice: optimal", optimal("dice_loss", hard, **NO_SMOOTHING))
     graded = np.asarray(jax.vmap(optima.squared_dice_oracle)(jnp.asarray(mu)).prediction)
     index = 1 - expected("squared_dice_loss", graded, **NO_SMOOTHING)[0]
@@ -225,7 +227,7 @@ def label_noise(problems: Problems, log: CheckLog) -> None:
     log.near("squared Dice: √(Σμ/Σμ²) unclipped", unclipped, scale * flat)
     log.holds("BCE: p = μ is optimal", optimal("binary_cross_entropy_loss", mu))
 
-    # Correlated within the image: a sure core of A pixels, and a block of b drawn as a whole.
+    # Noise correlated within the image: a certain core, and a block that is drawn as a whole.
     core, block, chance = 30.0, 30.0, 0.45
 
     def per_image(q: float) -> float:
@@ -240,11 +242,11 @@ def label_noise(problems: Problems, log: CheckLog) -> None:
         return chance * loss[0] + (1 - chance) * loss[1]
 
     rule = optima.dice_oracle(jnp.asarray([1.0] * 30 + [chance] * 30))
-    log.near("the rule fills the block", rule.prediction[-1], 1.0)
+    log.near("1[μ > D*/2] fills the block", rule.prediction[-1], 1.0)
     log.holds("the per-image optimum leaves it empty", per_image(0.0) - per_image(1.0))
     log.fails_at(
-        "Noise correlated within the image: the rule fills a block that is drawn as a whole with "
-        "chance 0.45, but per image leaving it empty costs less.",
+        "Noise correlated within the image: a block is drawn as a whole with probability 0.45. "
+        "1[μ > D*/2] fills it, but per image the loss is lower if it stays empty.",
         core=core,
         block=block,
         chance=chance,
@@ -264,7 +266,7 @@ def empty_mask(problems: Problems, log: CheckLog) -> None:
     log.near("no smoothing: L = 1", value, 1.0)
     log.near("no smoothing: zero gradient", gradient, np.zeros_like(p))
     at_zero = problems.value_and_gradient("dice_loss", empty, empty, **NO_SMOOTHING)
-    log.near("0/0: nothing there, nothing claimed", at_zero[0], np.zeros(len(p)))
+    log.near("0/0: loss 0", at_zero[0], np.zeros(len(p)))
     log.near("0/0: a finite gradient", at_zero[1], np.zeros_like(p))
     value, gradient = problems.value_and_gradient("dice_loss", p, empty, smooth=s)
     log.near("L = P/(P + s)", value, total / (total + s))
@@ -273,8 +275,8 @@ def empty_mask(problems: Problems, log: CheckLog) -> None:
     closed = gradients.empty_mask_dice(total, s)
     log.near("empty_mask_dice", np.stack(closed), [total / (total + s), s / (total + s) ** 2])
     below = problems.value_and_gradient("dice_loss", p, empty, smooth=0.0, smooth_denominator=s)
-    log.near("smoothing below only: L = 1", below[0], 1.0)
-    log.near("smoothing below only: zero gradient", below[1], np.zeros_like(p))
+    log.near("smoothing in the denominator only: L = 1", below[0], 1.0)
+    log.near("smoothing in the denominator only: zero gradient", below[1], np.zeros_like(p))
 
     n = problems.trials
     volume, q, s = 10 ** problems.rng.uniform((0, -4, -2), (3, 0, 1.5), (n, 3)).T
@@ -293,23 +295,23 @@ def empty_mask(problems: Problems, log: CheckLog) -> None:
         parts = mu * slopes[0], (1 - mu) * slopes[1]
         return (parts[0] + parts[1]) / (np.abs(parts[0]) + np.abs(parts[1]))
 
-    log.holds("break-even", np.abs(step(odds)))
-    log.holds("up beyond the break-even", step(odds * 1.01))
-    log.holds("down below it", -step(odds / 1.01))
+    log.holds("at the break-even the expected gradient is 0", np.abs(step(odds)))
+    log.holds("above the break-even it pushes up", step(odds * 1.01))
+    log.holds("below the break-even it pushes down", -step(odds / 1.01))
     log.near(
         "empty_image_oracle: all iff μ > ½",
         [optima.empty_image_oracle(mu, 50.0, smooth=1.0).prediction for mu in (0.49, 0.51)],
         [0.0, 1.0],
     )
-    # Pooled with an image that has foreground, an empty one is penalised without any smoothing.
+    # Pooled with an image that has foreground, an empty image needs no smoothing.
     rows, labels = np.full((1, 4), 0.5), np.array([[1.0, 1, 0, 0]])
     pooled = problems.gradient("dice_loss", rows, labels, **NO_SMOOTHING)[0, 2:]
     i, size, _, _ = region_numbers(rows, labels)
     log.near("pooled: 2I/S² on the empty image", pooled, (2 * i / size**2)[0])
     alone = problems.value_and_gradient("dice_loss", rows[:, 2:], labels[:, 2:], smooth=1e-5)
     log.fails_at(
-        "'Smoothing only prevents 0/0': on an empty image it is the whole price of a false "
-        "positive, next to nothing at s = 1e-5 (loss near 1, gradient near 0).",
+        "'Smoothing only prevents 0/0': on an empty image it alone decides what a false positive "
+        "costs. At s = 1e-5 the loss is near 1 and the gradient near 0.",
         prediction=rows[0, 2:],
         smooth=1e-5,
         loss=alone[0][0],

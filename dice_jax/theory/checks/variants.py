@@ -46,7 +46,9 @@ def identities(problems: Problems, log: CheckLog) -> None:
     other, other_gradient = problems.value_and_gradient("squared_dice_loss", p, y, **NO_SMOOTHING)
     log.near("DSC++ with γ = 2 is squared Dice", value, other)
     scale = np.abs(other_gradient).max(1, keepdims=True)
-    log.near("and so is its gradient", gradient, other_gradient, scale=scale)
+    log.near(
+        "DSC++ with γ = 2 has the gradient of squared Dice", gradient, other_gradient, scale=scale
+    )
     semimetric = problems.value("dice_semimetric_loss", p, y, **NO_SMOOTHING)
     log.near("the Dice semimetric is Dice on hard labels", semimetric, dice)
     of_soft = problems.value("dice_loss", p, soft, **NO_SMOOTHING)
@@ -77,7 +79,7 @@ def squared_dice(problems: Problems, log: CheckLog) -> None:
     a, b, index = problems.closed(gradients.squared_dice_gradient_values, p, y, **NO_SMOOTHING)
     line = a[:, None] * y + b[:, None] * p
     log.near("squared_dice_gradient_values", line, expected, scale=scale)
-    log.near("its index", index, dice[:, 0])
+    log.near("the index of squared_dice_gradient_values", index, dice[:, 0])
     log.holds("signs", np.where(y == 1, gradient, -gradient) / scale)
     first, second = two_values(gradient, y)
     log.near(
@@ -116,7 +118,8 @@ def squared_dice(problems: Problems, log: CheckLog) -> None:
     foreground, background = np.abs(gradient[0]), np.abs(gradient[3])
     log.holds("the article's inequality fails for such a pair", foreground - background)
     log.fails_at(
-        "V-Net's own loss: a sure foreground pixel beside a sure false positive; |g₊| < |g₋|.",
+        "V-Net's own loss: |g₊| < |g₋| for a confident foreground pixel and a confident false "
+        "positive.",
         prediction=p1[0],
         target=y1[0],
         squared_dice=closed(p1, y1)[1].item(),
@@ -150,7 +153,7 @@ def absent_class(problems: Problems, log: CheckLog) -> None:
     for s in (0.0, 1.0):
         value = problems.value(capped, z, labels, sums=softmax_region_sums, smooth=s)
         log.near(f"capped weights, s = {s:g}", value, 1 - (above + s) / (below + s))
-    # A class weight with a large object: 1/T² counts no pixels.
+    # Large objects: 1/T² turns the sums into small numbers that no longer count pixels.
     heavy = np.full((n, pixels), 100.0)
 
     def size(loss: Any, where: Any = None, z: Array = z, **options: float) -> Array:
@@ -162,17 +165,17 @@ def absent_class(problems: Problems, log: CheckLog) -> None:
     healthy = size(capped, smooth=0.0)
     naive = size(_sudre_loss, smooth=0.0, epsilon=1e-6)
     log.holds("uncapped: the gradient vanishes", naive / healthy - 1e-6)
-    log.holds("capped: it does not", 1e-4 - healthy)
+    log.holds("capped: the gradient does not vanish", 1e-4 - healthy)
     never = z.copy()
     never[..., 2] -= 60
     unless = size(_sudre_loss, z=never, smooth=0.0, epsilon=1e-6)
-    log.holds("unless the class has next to no probability", 1e-4 - unless)
+    log.holds("uncapped: it does not vanish if the class has almost no probability", 1e-4 - unless)
     swamped, free = (size(_sudre_loss, heavy, never, smooth=s, epsilon=1e-6) for s in (1.0, 0.0))
-    log.holds("uncapped: s = 1 swamps sums that are not in pixels", swamped / free - 0.1)
+    log.holds("uncapped: s = 1 dominates the weighted sums", swamped / free - 0.1)
     kept, alone = (size(capped, heavy, smooth=s) for s in (1.0, 0.0))
-    log.holds("capped and scaled: it does not", 0.5 - kept / alone)
+    log.holds("capped and scaled: s = 1 does not dominate", 0.5 - kept / alone)
     log.fails_at(
-        "Uncapped weights w = 1/(T + 1e-6)²: with one class absent nothing is learnt.",
+        "Uncapped weights w = 1/(T + 1e-6)²: the gradient vanishes when one class is absent.",
         class_pixels=target[0],
         gradient_norm_uncapped=naive[0],
         gradient_norm_capped=healthy[0],
@@ -192,7 +195,7 @@ def tversky(problems: Problems, log: CheckLog) -> None:
     foreground, background = two_values(gradient, y)
     ratio = np.abs(foreground / background)
     log.near("ratio is (αFP + βT)/(αI)", ratio, (a * false_positives + b * t) / (a * i))
-    log.holds("at least β/α", (b / a - ratio) / ratio)
+    log.holds("the ratio is at least β/α", (b / a - ratio) / ratio)
     values = problems.closed(
         gradients.tversky_gradient_values, p, y, alpha=alpha, beta=beta, **NO_SMOOTHING
     )
@@ -202,7 +205,7 @@ def tversky(problems: Problems, log: CheckLog) -> None:
     gradient = np.abs(problems.gradient("tversky_loss", p1, y1, **options)[0])
     log.holds("α > β allows a ratio below 1", gradient[0] - gradient[1])
     log.fails_at(
-        "α > β: a background pixel pulls harder than a foreground one.",
+        "α > β: the gradient of a background pixel is larger than that of a foreground pixel.",
         prediction=p1[0],
         target=y1[0],
         alpha=0.7,
@@ -214,7 +217,7 @@ def tversky(problems: Problems, log: CheckLog) -> None:
 def outer_functions(problems: Problems, log: CheckLog) -> None:
     """C19: what a power, log-cosh and log do to the gradient."""
     p, y = problems.draw()
-    # From far off to nearly perfect, so that L → 0 is among the problems.
+    # From poor to nearly perfect predictions, so that some problems have L near 0.
     pull = 10 ** problems.rng.uniform(-5, 0, (len(p), 1))
     p = y + pull * (p - y)
     i, s, u, _ = region_numbers(p, y)
@@ -232,8 +235,8 @@ def outer_functions(problems: Problems, log: CheckLog) -> None:
     log.near("log_cosh_factor", gradients.log_cosh_factor(loss), np.tanh(loss))
     order = np.argsort(loss[:, 0])
     gain = (focal / plain)[order, 0]
-    log.holds("the power amplifies more, the smaller L", np.diff(gain) / gain[0])
-    log.holds("log-cosh damps", np.abs(log_cosh / plain) - 1)
+    log.holds("the smaller L, the more the power amplifies", np.diff(gain) / gain[0])
+    log.holds("log-cosh never amplifies", np.abs(log_cosh / plain) - 1)
 
 
 def self_adjusting_dice(problems: Problems, log: CheckLog) -> None:
@@ -253,14 +256,16 @@ def self_adjusting_dice(problems: Problems, log: CheckLog) -> None:
             return value if what == "value" else gradient[:, 0]
 
         log.near(f"flat at 1/(1+α), α = {alpha:g}", pixel(peak, "gradient"), np.zeros(len(p)))
-        log.holds(f"up below it, α = {alpha:g}", pixel(peak - 0.05, "gradient"))
-        log.holds(f"down beyond it, α = {alpha:g}", 1e-9 - pixel(peak + 0.05, "gradient"))
+        log.holds(f"pushed up below the peak, α = {alpha:g}", pixel(peak - 0.05, "gradient"))
+        log.holds(
+            f"pushed down above the peak, α = {alpha:g}", 1e-9 - pixel(peak + 0.05, "gradient")
+        )
         best = pixel(peak, "value")
         for q in (0.01, peak / 2, (1 + peak) / 2, 0.99):
-            log.holds(f"best there, α = {alpha:g}", best - pixel(q, "value"))
+            log.holds(f"lowest loss at the peak, α = {alpha:g}", best - pixel(q, "value"))
         at_peak, at_truth = pixel(peak, "value")[0], pixel(0.999, "value")[0]
         log.fails_at(
-            "A sure and right foreground pixel costs more than an unsure one.",
+            "A correct, confident foreground pixel costs more than an uncertain one.",
             alpha=alpha,
             loss_at_peak=at_peak,
             loss_at_p_0_999=at_truth,

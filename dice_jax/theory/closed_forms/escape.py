@@ -12,14 +12,14 @@ __all__ = ["cross_entropy_escape_time", "dice_escape_time", "escape_crossing"]
 
 
 def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike) -> jax.Array:
-    r"""Time that Dice takes to lift free foreground logits from z₀ to 0, as z₀ → −∞ (C11).
+    r"""Time that Dice needs to raise free foreground logits from z₀ to 0, as z₀ → −∞ (C11).
 
     ((T + B)/2)·e^{−z₀}, under gradient descent with unit step.
 
     Args:
         start: z₀ < 0.
         target: T, the number of foreground pixels.
-        background: B, the background's mass Σp meanwhile.
+        background: B, Σp over the background, which stays about constant.
 
     Returns:
         The time, of the arguments' broadcast shape.
@@ -37,9 +37,9 @@ def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike)
 
 
 def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
-    r"""Time that mean BCE takes to lift a free foreground logit from z₀ to 0 (C11).
+    r"""Time that mean BCE needs to raise a free foreground logit from z₀ to 0 (C11).
 
-    N(\|z₀\| + 1 − e^{z₀}) exactly, so N\|z₀\| as z₀ → −∞, under gradient descent with unit step.
+    Exactly N(\|z₀\| + 1 − e^{z₀}), about N\|z₀\| as z₀ → −∞, under gradient descent with unit step.
 
     Args:
         start: z₀ < 0.
@@ -61,7 +61,7 @@ def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
 
 
 def escape_crossing(fraction: ArrayLike) -> jax.Array:
-    r"""The depth \|z₀\| beyond which Dice escapes saturation slower than BCE (C11).
+    r"""The \|z₀\| beyond which Dice leaves saturation more slowly than BCE (C11).
 
     The larger solution of e^x/x = 2/π.
 
@@ -81,7 +81,7 @@ def escape_crossing(fraction: ArrayLike) -> jax.Array:
     """
     level = jnp.log(2 / floating("fraction", fraction))
     x = level + 2
-    # Newton's method on x − log x = log(2/π), convex: from the right it only falls towards it.
+    # Newton's method on x − log x = log(2/π): convex, so it descends from the right to the root.
     for _ in range(12):
         x = x - (x - jnp.log(x) - level) / (1 - 1 / x)
     return x

@@ -1,4 +1,4 @@
-"""Closed forms of gradients: their values, their ratios, what an outer function does to them."""
+"""Closed forms of gradients: their values, their ratios, and the factor of an outer function."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def dice_gradient_values(
     Args:
         sums: of the region's probabilities and hard targets.
         smooth: s, in pixels, as in `dice_loss`.
-        smooth_denominator: s', if it differs.
+        smooth_denominator: s', in pixels, if it differs from s.
 
     Returns:
         g₊ and g₋, each of the shape of ``sums``; 0 at 0/0.
@@ -64,10 +64,10 @@ def dice_gradient_values(
 def gradient_ratio(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""How much harder Dice pulls on a foreground pixel than on a background one.
+    r"""The ratio of the Dice gradients at a foreground and at a background pixel (C1, C4).
 
-    \|g₊\|/\|g₋\| = 2/D − 1, with D the smoothed Dice index of the sums: never below 1 for equal
-    smoothing above and below, and 1 exactly at p = y.
+    \|g₊\|/\|g₋\| = 2/D − 1, with D the smoothed Dice index of the sums. With the same smoothing in
+    numerator and denominator it is at least 1, and exactly 1 at p = y.
 
     Args:
         sums: of the region's probabilities and targets.
@@ -75,9 +75,9 @@ def gradient_ratio(
         smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
-        An array of the shape of ``sums``; infinite at D = 0, where false positives cost nothing.
-        Below 0 only where ``smooth`` exceeds 2(U + ``smooth_denominator``), U = P + T − I: there
-        the foreground is pushed down.
+        An array of the shape of ``sums``; infinite at D = 0, where background pixels have no
+        gradient. Negative only if ``smooth`` exceeds 2(U + ``smooth_denominator``), U = P + T − I:
+        then foreground pixels are pushed down.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
@@ -109,7 +109,7 @@ def _ratio_of_index(index: jax.Array) -> jax.Array:
 def squared_dice_gradient_values(
     sums: RegionSums, *, smooth: ArrayLike = 1.0
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    r"""The gradient of squared Dice as a line in p, one for each class (C10).
+    r"""The gradient of squared Dice, a linear function of p in each class (C10).
 
     ∂L/∂pᵢ = a·yᵢ + b·pᵢ with a = −2/(Q + s), b = 2D₂/(Q + s), Q = Σp² + Σy²: −2(Q − 2pᵢI)/Q² on
     the foreground and 4pⱼI/Q² on the background at s = 0.
@@ -217,10 +217,11 @@ def tversky_gradient_values(
 
 @takes_sums
 def late_phase_factors(sums: RegionSums) -> tuple[jax.Array, jax.Array]:
-    r"""What Dice multiplies the logit gradient of mean BCE by, over p_t (C12).
+    r"""The gradient of Dice at the logits over p_t times that of mean BCE (C12).
 
     \|g_z Dice\|/\|g_z BCE\| is p_t·2UN/S² on the foreground and p_t·2IN/S² on the background, where
-    p_t is the true class's probability. Their quotient is 2/D − 1; as D → 1 both go to 1/(2π).
+    p_t is the probability of the true class. 2UN/S² over 2IN/S² is 2/D − 1; as D → 1 both tend to
+    1/(2π).
 
     Args:
         sums: of the region's probabilities and hard targets.
@@ -246,7 +247,7 @@ def late_phase_factors(sums: RegionSums) -> tuple[jax.Array, jax.Array]:
 
 
 def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:
-    r"""What L^γ multiplies the gradient of L by (C19): γ·L^(γ−1).
+    r"""The factor between the gradients of L^γ and of L (C19): γ·L^(γ−1).
 
     Args:
         loss: L > 0.
@@ -268,7 +269,7 @@ def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:
 
 
 def log_cosh_factor(loss: ArrayLike) -> jax.Array:
-    r"""What log cosh L multiplies the gradient of L by (C19): tanh L.
+    r"""The factor between the gradients of log cosh L and of L (C19): tanh L.
 
     Args:
         loss: L.

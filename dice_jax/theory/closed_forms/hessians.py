@@ -1,4 +1,4 @@
-"""Closed forms of curvature: the Hessian of the Dice loss and its eigenvalues."""
+"""Closed forms of curvature: the Hessian of the Dice loss and its two non-zero eigenvalues."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def dice_hessian(sums: RegionSums, targets: ArrayLike, *, smooth: ArrayLike = 1.
     y, s = targets.astype(sums.dtype), jnp.asarray(smooth, sums.dtype)
     index = dice_index(sums, smooth=smooth)
     size = sums.prediction + sums.target + s
-    # Divided twice: the square of a tiny size would underflow.
+    # Divided twice, because the square of a tiny size would underflow.
     return ratio_or_zero(ratio_or_zero(2 * (y[:, None] + y[None, :]) - 2 * index, size), size)
 
 
 def dice_curvatures(sums: RegionSums, *, smooth: ArrayLike = 1.0) -> tuple[jax.Array, jax.Array]:
-    r"""The two curvatures of the Dice loss that are not 0 (C13).
+    r"""The two non-zero eigenvalues of the Hessian of the Dice loss (C13).
 
-    The eigenvalues of `dice_hessian`, which has rank 2, without forming it: those of a 2×2 matrix
-    over the foreground's and the background's directions. One is negative, one positive.
+    `dice_hessian` has rank 2. Its eigenvalues are those of a 2×2 matrix over the mean foreground
+    and background directions, so the [N, N] matrix is not formed. One is negative, one positive.
 
     Args:
         sums: of the region's probabilities and hard targets.
-        smooth: s, in pixels, as in `dice_loss`: it flattens both.
+        smooth: s, in pixels, as in `dice_loss`; it makes both smaller.
 
     Returns:
         The lowest and the highest, each of the shape of ``sums``.

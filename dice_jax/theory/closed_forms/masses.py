@@ -102,7 +102,7 @@ def cross_entropy_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.
 def dice_foreground_mass(sums: RegionSums) -> jax.Array:
     r"""Foreground gradient mass of Dice in probability space (C21).
 
-    M₊ = 2TU/S²: ½ at D = 1 and 2 as the prediction goes to 0, whatever the object's size.
+    M₊ = 2TU/S². For every object size it is ½ at D = 1 and tends to 2 as the prediction goes to 0.
 
     Args:
         sums: of the region's probabilities and hard targets.
