@@ -37,6 +37,18 @@ from dice_jax.analysis.monitor import gradient_monitor as gradient_monitor
 from dice_jax.analysis.monitor import monitor_metrics as monitor_metrics
 from dice_jax.sums.balance import GradientBalance as GradientBalance
 from dice_jax.sums.balance import gradient_balance as gradient_balance
+from dice_jax.theory.best_constants import (
+    balanced_cross_entropy_best_constant as balanced_cross_entropy_best_constant,
+)
+from dice_jax.theory.best_constants import (
+    cross_entropy_best_constant as cross_entropy_best_constant,
+)
+from dice_jax.theory.best_constants import dice_best_constant as dice_best_constant
+from dice_jax.theory.best_constants import (
+    dice_cross_entropy_best_constant as dice_cross_entropy_best_constant,
+)
+from dice_jax.theory.best_constants import squared_dice_best_constant as squared_dice_best_constant
+from dice_jax.theory.best_constants import tversky_best_constant as tversky_best_constant
 from dice_jax.theory.closed_forms.escape import (
     cross_entropy_escape_time as cross_entropy_escape_time,
 )
@@ -63,20 +75,19 @@ from dice_jax.theory.closed_forms.masses import cross_entropy_mass_ratio as cros
 from dice_jax.theory.closed_forms.masses import dice_foreground_mass as dice_foreground_mass
 from dice_jax.theory.closed_forms.masses import dice_mass_ratio as dice_mass_ratio
 from dice_jax.theory.closed_forms.masses import squared_dice_mass_ratio as squared_dice_mass_ratio
-from dice_jax.theory.optima import Oracle as Oracle
-from dice_jax.theory.optima import (
-    balanced_cross_entropy_best_constant as balanced_cross_entropy_best_constant,
+from dice_jax.theory.closed_forms.masses import (
+    two_class_dice_mass_ratio as two_class_dice_mass_ratio,
 )
+from dice_jax.theory.closed_forms.pooling import batch_size_bias as batch_size_bias
+from dice_jax.theory.closed_forms.pooling import volume_bounds as volume_bounds
+from dice_jax.theory.optima import Oracle as Oracle
 from dice_jax.theory.optima import break_even_odds as break_even_odds
-from dice_jax.theory.optima import cross_entropy_best_constant as cross_entropy_best_constant
 from dice_jax.theory.optima import cross_entropy_oracle as cross_entropy_oracle
-from dice_jax.theory.optima import dice_best_constant as dice_best_constant
 from dice_jax.theory.optima import dice_oracle as dice_oracle
 from dice_jax.theory.optima import empty_image_oracle as empty_image_oracle
+from dice_jax.theory.optima import per_image_dice_oracle as per_image_dice_oracle
 from dice_jax.theory.optima import self_adjusting_peak as self_adjusting_peak
-from dice_jax.theory.optima import squared_dice_best_constant as squared_dice_best_constant
 from dice_jax.theory.optima import squared_dice_oracle as squared_dice_oracle
-from dice_jax.theory.optima import tversky_best_constant as tversky_best_constant
 from dice_jax.theory.statements import MYTHS as MYTHS
 from dice_jax.theory.statements import NOTATION as NOTATION
 from dice_jax.theory.statements import STATEMENTS as STATEMENTS

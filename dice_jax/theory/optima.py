@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax.theory.arrays import floating
 
 __all__ = [
     "Oracle",
-    "balanced_cross_entropy_best_constant",
     "break_even_odds",
-    "cross_entropy_best_constant",
     "cross_entropy_oracle",
-    "dice_best_constant",
     "dice_oracle",
     "empty_image_oracle",
+    "per_image_dice_oracle",
     "self_adjusting_peak",
-    "squared_dice_best_constant",
     "squared_dice_oracle",
-    "tversky_best_constant",
 ]
 
 
@@ -52,159 +50,6 @@ def _pooled_dice(p: jax.Array, mu: jax.Array) -> jax.Array:
     size = jnp.sum(p) + jnp.sum(mu)
     one = jnp.ones_like(size)
     return jnp.where(size == 0, one, 2 * jnp.sum(p * mu) / jnp.where(size == 0, one, size))
-
-
-def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
-    """The best constant prediction under mean binary cross-entropy (C6): q = π.
-
-    Args:
-        fraction: π, the foreground fraction.
-
-    Returns:
-        q, of the shape of ``fraction``.
-
-    Example:
-        >>> import dice_jax as dj
-        >>> print(dj.analysis.cross_entropy_best_constant(0.25))
-        0.25
-
-    References:
-        C6 of the theory page.
-    """
-    return floating("fraction", fraction)
-
-
-def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
-    """The best constant prediction under class-balanced binary cross-entropy (C6): q = ½.
-
-    Args:
-        fraction: π, the foreground fraction, in (0, 1).
-
-    Returns:
-        ½, in the shape of ``fraction``.
-
-    Example:
-        >>> import dice_jax as dj
-        >>> print(dj.analysis.balanced_cross_entropy_best_constant(0.25))
-        0.5
-
-    References:
-        C6 of the theory page.
-    """
-    return jnp.full_like(floating("fraction", fraction), 0.5)
-
-
-def tversky_best_constant(
-    fraction: ArrayLike,
-    target: ArrayLike,
-    *,
-    alpha: ArrayLike,
-    beta: ArrayLike,
-    smooth: ArrayLike = 1.0,
-) -> jax.Array:
-    """The best constant prediction under the Tversky loss (C6): 0 or 1.
-
-    1 if βπT > s(α(1−π) − βπ), 0 if <, and ½ at equality, where every q has the same loss. No finite
-    bias reaches 0 or 1; training only approaches it.
-
-    Args:
-        fraction: π, the foreground fraction of the pooled pixels.
-        target: T, the number of foreground pixels pooled.
-        alpha: α, on false positives.
-        beta: β, on false negatives.
-        smooth: s, in pixels, as in `tversky_loss`.
-
-    Returns:
-        0, ½ or 1, of the arguments' broadcast shape.
-
-    Example:
-        >>> import dice_jax as dj
-        >>> print(dj.analysis.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0))
-        0.0
-        >>> print(dj.analysis.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1e-5))
-        1.0
-
-    References:
-        C6 of the theory page.
-    """
-    f, t, a, b, s = (
-        floating(name, x)
-        for name, x in (
-            ("fraction", fraction),
-            ("target", target),
-            ("alpha", alpha),
-            ("beta", beta),
-            ("smooth", smooth),
-        )
-    )
-    return (1 + jnp.sign(b * f * t - s * (a * (1 - f) - b * f))) / 2
-
-
-def dice_best_constant(
-    fraction: ArrayLike, target: ArrayLike, *, smooth: ArrayLike = 1.0
-) -> jax.Array:
-    """The best constant prediction under the Dice loss (C6): 0 or 1.
-
-    1 if s(1−2π) < 2πT, 0 if >, and ½ at equality, where every q has the same loss. With the
-    article's s = 1 it is 0 for a small object.
-
-    Args:
-        fraction: π, the foreground fraction of the pooled pixels.
-        target: T, the number of foreground pixels pooled.
-        smooth: s, in pixels, as in `dice_loss`. Jaccard with s/2 has the same optimum.
-
-    Returns:
-        0, ½ or 1, of the arguments' broadcast shape.
-
-    Example:
-        >>> import dice_jax as dj
-        >>> print(dj.analysis.dice_best_constant(0.01, 40.0))    # the article's smooth = 1
-        0.0
-        >>> print(dj.analysis.dice_best_constant(0.01, 40.0, smooth=1e-5))
-        1.0
-
-    References:
-        C6 of the theory page; Lipton et al. (2014), https://arxiv.org/abs/1402.1892.
-    """
-    # Dice with s is Tversky with α = β = ½ and s/2.
-    half = floating("smooth", smooth) / 2
-    return tversky_best_constant(fraction, target, alpha=0.5, beta=0.5, smooth=half)
-
-
-def squared_dice_best_constant(
-    fraction: ArrayLike, target: ArrayLike, *, smooth: ArrayLike = 1.0
-) -> jax.Array:
-    """The best constant prediction under the squared Dice loss (C6): √π at s = 0.
-
-    The positive solution of πNq² + sq − (πT + πs) = 0.
-
-    Args:
-        fraction: π, the foreground fraction of the pooled pixels.
-        target: T > 0, the number of foreground pixels pooled.
-        smooth: s, in pixels, as in `squared_dice_loss`.
-
-    Returns:
-        q, of the arguments' broadcast shape.
-
-    Example:
-        >>> import dice_jax as dj
-        >>> print(dj.analysis.squared_dice_best_constant(0.25, 100.0, smooth=0.0))
-        0.5
-
-    References:
-        C6 of the theory page.
-    """
-    f, t, s = (
-        floating(name, x)
-        for name, x in (
-            ("fraction", fraction),
-            ("target", target),
-            ("smooth", smooth),
-        )
-    )
-    # The other form of the root subtracts two nearly equal numbers.
-    free = f * (t + s)
-    return 2 * free / (s + jnp.sqrt(s * s + 4 * t * free))
 
 
 def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
@@ -417,3 +262,50 @@ def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
         C20 of the theory page; Li et al., Dice loss for data-imbalanced NLP tasks (2020).
     """
     return 1 / (1 + floating("alpha", alpha))
+
+
+def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
+    r"""The hard mask with the best expected Dice of one image, with independent labels (C30).
+
+    The k most probable pixels, for the best k. The expected Dice of the k most probable pixels is
+    2∫₀¹ xᵏ ∏ᵢ(1 − μᵢ + μᵢx) Σ_{j≤k} μⱼ/(1 − μⱼ + μⱼx) dx, by Gauss–Legendre quadrature. That of the
+    empty mask is ∏ᵢ(1 − μᵢ).
+
+    Args:
+        posterior: [...], μ = P(y = 1) of each pixel of one image.
+        nodes: the number of quadrature nodes. The integrand is a polynomial, so the result is exact
+            up to rounding if ``nodes`` is at least the number of pixels. For a larger image, twice
+            as many nodes show the error.
+
+    Returns:
+        An `Oracle`; ``optimum`` is the expected Dice of the image, ``dice`` the pooled one.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> best = dj.analysis.per_image_dice_oracle(jnp.array([0.9, 0.4, 0.1]))
+        >>> print(best.prediction, f"{best.optimum:.4f}")
+        [1. 0. 0.] 0.7560
+
+    References:
+        C30 of the theory page; Dai & Li, RankDice (2023).
+    """
+    return _per_image_dice_oracle(floating("posterior", posterior), nodes=nodes)
+
+
+@partial(jax.jit, static_argnames="nodes")
+def _per_image_dice_oracle(mu: jax.Array, *, nodes: int) -> Oracle:
+    points, weights = (jnp.asarray(x, mu.dtype) for x in np.polynomial.legendre.leggauss(nodes))
+    x, weights = (1 + points) / 2, weights / 2
+    flat = mu.reshape(-1)
+    order = jnp.argsort(-flat)
+    ordered = flat[order]
+    factors = 1 - ordered + ordered * x[:, None]
+    sizes = jnp.arange(1, flat.size + 1).astype(mu.dtype)
+    inner = jnp.cumsum(ordered / factors, -1) * x[:, None] ** sizes
+    expected = 2 * weights @ (jnp.prod(factors, -1, keepdims=True) * inner)
+    values = jnp.concatenate([jnp.prod(1 - flat)[None], expected])
+    k = jnp.argmax(values)
+    taken = (jnp.arange(flat.size) < k).astype(mu.dtype)
+    prediction = jnp.zeros_like(flat).at[order].set(taken).reshape(mu.shape)
+    return Oracle(prediction, _pooled_dice(prediction, mu), values[k])

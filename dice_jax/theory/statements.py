@@ -73,10 +73,13 @@ STATEMENTS = (
         "C1",
         "The gradient in probability space",
         "g₊ = −2U/S² and g₋ = +2I/S²: a foreground pixel is always pushed up and a background "
-        "pixel always down. |g₊|/|g₋| = U/I = 1/J = 2/D − 1 ≥ 1, with equality only at p = y.",
+        "pixel always down. |g₊|/|g₋| = U/I = 1/J = 2/D − 1 ≥ 1, with equality only at p = y. At "
+        "fixed T, g₋ ≤ 1/(2T), attained at p = y, and |g₊| ≤ 2/T, attained at P = 0: no false "
+        "positive is pushed harder than the background of a perfect prediction.",
         _USUAL,
         "At I = 0 the background's gradient is 0: false positives cost nothing.",
-        "Milletari et al. 2016 (V-Net), section 3, with the squares left out; Eelbode et al. 2020.",
+        "Milletari et al. 2016 (V-Net), section 3, with the squares left out; Eelbode et al. 2020; "
+        "Kervadec & de Bruijne 2023 (the range).",
     ),
     Statement(
         "C2",
@@ -242,7 +245,7 @@ STATEMENTS = (
         "present with probability μ and empty otherwise, predicted q there and 0 elsewhere, the "
         "expected step goes up iff μ/(1−μ) > s(qV + V + s)²/[(2V + s)(qV + s)²].",
         "T = 0 (first part); one image at a time (second part).",
-        "'Smoothing only prevents 0/0': it also sets the cost of false positives on an empty image. "
+        "'Smoothing only prevents 0/0': it also sets the cost of false positives on empty images. "
         "Pooling over the batch penalises such false positives through 2I/S² instead.",
         "Tilborghs et al. 2022; theory of this project.",
     ),
@@ -301,6 +304,91 @@ STATEMENTS = (
         "Hard labels, one pooled region, s = 0, I > 0, p ≠ y.",
         "The entry is 0 for background pairs at I = 0 and for mixed pairs at p = y.",
         "The article this project starts from; theory of this project.",
+    ),
+    Statement(
+        "C23",
+        "Adam",
+        "With ε = 0 a constant factor on the loss changes no step of Adam. The scales of C5, C12 "
+        "and C21 then matter only through the direction and through changes during training. A "
+        "saturated false negative leaves saturation within about |z₀|/(learning rate) steps as "
+        "long as its gradient exceeds ε. One logit shared by all foreground pixels has the "
+        "gradient −2e^z₀, so Adam stalls beyond |z₀| = log(2/ε), which is 19 at ε = 1e-8.",
+        "Adam with bias correction; p ≈ 0 on the background, s = 0.",
+        "'Adam rescales every gradient' fails below ε: there it stalls as SGD does (C11).",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C24",
+        "The background class undoes the balance",
+        "For the mean Dice of both classes of a two-class softmax at a constant prediction q, the "
+        "background class has the mass 2/(2 − q)² on the background as π → 0, against the "
+        "foreground class's 2π/q. The foreground's share falls from ½ to O(π): at π = 0.001 and "
+        "q = ½ from .5005 to .0049. At p = y the background class only adds the fraction ω.",
+        "Hard labels, 0 < T < N, one pooled region for each class, s = 0.",
+        "C5 holds without the background class: leave it out with [..., 1:] to keep the balance.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C25",
+        "Dice with cross-entropy",
+        "In Dice + λ·mean BCE cross-entropy has the larger logit gradient iff p_t < λS²/(2UN) on "
+        "the foreground and iff p_t < λS²/(2IN) on the background; both bounds tend to 2πλ as "
+        "D → 1. The best constant prediction solves 2π²q(1 − q) = λ(q − π)(q + π)²; as π → 0 it is "
+        "q = cπ with (c − 1)(c + 1)² = 2c/λ (c = 1.481 at λ = 1).",
+        _USUAL,
+        "'Dice + BCE weighs both equally' fails late in training: at λ = 1 and π = 0.003 "
+        "cross-entropy dominates only where p_t < 0.006. Count λ in units of 1/(2π).",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C26",
+        "Calibration of a hard prediction",
+        "With μ = P(y = 1), T = Σμ and D = 2Σpμ/(P + T), every hard p has mean |p − μ| = "
+        "(1 − D)(P + T)/N. The optimum of Dice, of volume V, has the calibration error "
+        "π(1 + V/T)(1 − D*).",
+        "p in {0, 1}; labels pooled over many pixels.",
+        "For soft p it is an upper bound only: p = μ has no calibration error.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C27",
+        "Volume",
+        "J ≤ P/T ≤ 1/J for every p in [0, 1]. The optimum of Dice under label noise, 1[μ > D*/2], "
+        "attains both ends: its volume error can be as large as its Jaccard index allows.",
+        "T > 0, I > 0, s = 0.",
+        "",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C28",
+        "Per batch or per image",
+        "Pooled Dice is the mean of the images' Dice weighted by Sᵢ: D_pool = ΣSᵢDᵢ/ΣSᵢ, so "
+        "D_pool − mean D = Cov(S, D)/E[S]. Pooled over B images, the foreground of image i has "
+        "(2 − D_pool)/(2 − Dᵢ)·B·Sᵢ/ΣS times the gradient that it has in the mean over images.",
+        "Sᵢ > 0, s = 0.",
+        "The two are equal only if S and D are uncorrelated over the images.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C29",
+        "The batch size is part of the loss",
+        "Dice pooled over a random batch of B images is biased: E[D_B] − D = (D·Var S − "
+        "Cov(2I, S))/(B·E[S]²) + O(B⁻²). Mean BCE is unbiased. The mean of the losses of several "
+        "microbatches has the microbatch's bias; summing their sums first removes it.",
+        "Images drawn independently; pooled Dice, s = 0.",
+        "'The batch size changes the noise only' holds for BCE, not for Dice.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C30",
+        "The optimum of one image",
+        "With independent labels the mask with the best expected Dice of one image is the set of "
+        "the k most probable pixels for some k, and no case is known in which it leaves out a "
+        "pixel with μ > ½. The expected Dice of the k most probable pixels is "
+        "2∫₀¹ xᵏ ∏ᵢ(1 − μᵢ + μᵢx) Σ_{j≤k} μⱼ/(1 − μⱼ + μⱼx) dx.",
+        "Labels independent between pixels; Dice 1 if mask and labels are empty.",
+        "1[μ > D*/2] (C15) is not always the optimum, and no threshold is right for all images.",
+        "Dai & Li 2023 (RankDice); theory of this project.",
     ),
 )
 

@@ -112,6 +112,8 @@ PAGES = {
             "theory.closed_forms.masses",
             "theory.closed_forms.hessians",
             "theory.closed_forms.escape",
+            "theory.closed_forms.pooling",
+            "theory.best_constants",
             "theory.optima",
         ),
         "The statements of the [theory page](../theory.md), what checks them, and their closed "

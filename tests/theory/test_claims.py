@@ -11,7 +11,7 @@ import pytest
 import dice_jax as dj
 from dice_jax import analysis
 from dice_jax.__main__ import main
-from dice_jax.theory.checks import CHECKS, dynamics, gradient, optima, variants
+from dice_jax.theory.checks import CHECKS, dynamics, gradient, optima, pooling, variants
 
 IDS = [s.id for s in analysis.STATEMENTS]
 
@@ -29,7 +29,9 @@ def test_there_is_one_result_per_statement_in_order(results):
 
 def test_every_check_stands_in_the_table_once():
     written = [
-        getattr(m, name) for m in (dynamics, gradient, optima, variants) for name in m.__all__
+        getattr(m, name)
+        for m in (dynamics, gradient, optima, pooling, variants)
+        for name in m.__all__
     ]
     assert sorted(CHECKS.values(), key=id) == sorted(written, key=id)
 
@@ -163,7 +165,7 @@ BREAKAGES = {
     ),
     "jaccard: wrong sign": (
         {"jaccard_loss": _scaled(dj.jaccard_loss, -1.0)},
-        ["C1"],
+        ["C1", "C27"],
         ["C8"],
     ),
     "cross-entropy: a sum, not a mean": (
@@ -212,6 +214,11 @@ BREAKAGES = {
         {"lovasz_hinge_loss": _hinge_of_dice, "boundary_loss": _boundary_of_dice},
         ["C3"],
         [],
+    ),
+    "dice: its logarithm": (
+        {"dice_loss": dj.log_dice_loss},
+        ["C23", "C24", "C25", "C26", "C28", "C29", "C30"],
+        ["C18"],
     ),
     "jaccard: the smoothing of Dice": (
         {"jaccard_loss": lambda s, *, smooth=1.0: dj.jaccard_loss(s, smooth=2 * smooth)},
@@ -302,7 +309,7 @@ def test_the_command_refuses_an_unknown_statement(capsys):
     assert main(["claims", "--only", "C99"]) == 2
     captured = capsys.readouterr()
     assert "C99" in captured.err
-    assert "C22" in captured.err
+    assert IDS[-1] in captured.err
     assert captured.err.count("\n") == 1
 
 

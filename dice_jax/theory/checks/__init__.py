@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dice_jax.theory.checks import dynamics, gradient, optima, variants
+from dice_jax.theory.checks import dynamics, gradient, optima, pooling, variants
 from dice_jax.theory.problems import CheckLog, Problems
 
 __all__ = ["CHECKS"]
@@ -33,4 +33,12 @@ CHECKS: dict[str, Callable[[Problems, CheckLog], None]] = {
     "C20": variants.self_adjusting_dice,
     "C21": dynamics.object_size,
     "C22": gradient.coupled_pixels,
+    "C23": dynamics.adam,
+    "C24": pooling.background_class,
+    "C25": dynamics.with_cross_entropy,
+    "C26": optima.calibration,
+    "C27": optima.volume,
+    "C28": pooling.pooled_images,
+    "C29": pooling.batch_size,
+    "C30": optima.per_image_optimum,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from dice_jax.sums.balance import gradient_balance
 from dice_jax.sums.region import region_sums, sigmoid_region_sums
+from dice_jax.theory import best_constants
 from dice_jax.theory.checks.common import (
     ADVERSARY_PIXELS,
     NO_SMOOTHING,
@@ -21,7 +22,15 @@ from dice_jax.theory.checks.common import (
 from dice_jax.theory.closed_forms import escape, gradients, masses
 from dice_jax.theory.problems import CheckLog, Problems
 
-__all__ = ["gradient_mass", "late_phase", "object_size", "saturation", "share_at_rest"]
+__all__ = [
+    "adam",
+    "gradient_mass",
+    "late_phase",
+    "object_size",
+    "saturation",
+    "share_at_rest",
+    "with_cross_entropy",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -324,4 +333,99 @@ def object_size(problems: Problems, log: CheckLog) -> None:
         "At q = ½ the foreground of an object of 10 pixels pulls far less than one of 10⁸.",
         pixels=target,
         foreground_mass=constant,
+    )
+
+
+def adam(problems: Problems, log: CheckLog) -> None:
+    """C23: under Adam a factor on the loss does nothing, and ε alone decides about stalling."""
+
+    def train(loss: Any, z: Array, y: Array, epsilon: Any, steps: int) -> tuple[Array, Array]:
+        """Logits [B, N] after some steps, and the step at which the first pixel reaches p = ½."""
+        rate, m, v = 0.033, np.zeros_like(z), np.zeros_like(z)
+        reached = np.full(len(z), steps + 1)
+        for step in range(1, steps + 1):
+            g = problems.gradient(loss, z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            size = np.sqrt(v / (1 - 0.999**step)) + epsilon
+            z = z - rate * m / (1 - 0.9**step) / np.where(size == 0, 1, size)
+            reached = np.where((z[:, 0] >= 0) & (reached > steps), step, reached)
+            if (reached <= steps).all():
+                break
+        return z, reached
+
+    dice = problems.losses["dice_loss"]
+
+    def scaled(sums: Any, **options: Any) -> Any:
+        return 1e6 * dice(sums, **options)
+
+    p, y = (x[:8, :12] for x in problems.draw())
+    plain, times = (train(loss, logit(p), y, 0.0, 100)[0] for loss in ("dice_loss", scaled))
+    log.near("ε = 0: a factor of 10⁶ changes no step", times, plain, scale=1.0)
+    # One foreground logit; the background is certain. The gradient is about 2e^z₀.
+    start, epsilon = np.array([15.0, 22.0, 22.0]), np.array([[1e-8], [1e-8], [1e-16]])
+    z, labels = np.stack([-start, np.full(3, -60.0)], 1), np.tile([1.0, 0.0], (3, 1))
+    gradient = problems.gradient("dice_loss", z, labels, sums=sigmoid_region_sums, **NO_SMOOTHING)
+    log.near("the gradient is −2e^z₀", gradient[:, 0], -2 * np.exp(-start), tolerance=4e-6)
+    reached = train("dice_loss", z, labels, epsilon, 1500)[1]
+    allowed = start / 0.033
+    fast = reached[[0, 2]] / allowed[[0, 2]] - 1
+    log.holds("from above log(ε/2) it escapes within |z₀|/rate steps", fast)
+    log.holds("from below log(ε/2) it needs more", 1 - reached[1] / allowed[1])
+    log.fails_at(
+        "'Adam rescales every gradient': from z₀ = −22 the gradient is below ε = 1e-8, and a false "
+        "negative takes far longer than with ε = 1e-16.",
+        start=-start,
+        epsilon=epsilon[:, 0],
+        steps=reached,
+        start_over_rate=allowed,
+    )
+
+
+def with_cross_entropy(problems: Problems, log: CheckLog) -> None:
+    """C25: where the cross-entropy of Dice + λ·BCE pulls harder, and the best constant."""
+    p, y = problems.draw()
+    weight = 10 ** problems.rng.uniform(-2, 2, (len(p), 1))
+    z, truth = logit(p), np.where(y == 1, p, 1 - p)
+    i, s, u, _ = region_numbers(p, y)
+    threshold = weight * s**2 / (2 * np.where(y == 1, u, i) * p.shape[1])
+    dice = problems.gradient("dice_loss", z, y, sums=sigmoid_region_sums, **NO_SMOOTHING)
+    bce = problems.gradient("binary_cross_entropy_loss", z, y, sums=sigmoid_region_sums)
+    wrong = (weight * np.abs(bce) > np.abs(dice)) != (truth < threshold)
+    log.holds(
+        "λ·BCE pulls harder iff p_t < λS²/(2UN) or λS²/(2IN)", wrong * np.abs(truth - threshold)
+    )
+    log.near("the ratio of the two", weight * np.abs(bce / dice), threshold / truth)
+    i, s, u, _ = region_numbers(np.abs(y - 1e-10), y)
+    bounds, limit = s**2 / (2 * np.stack([u, i]) * p.shape[1]), 2 * y.mean(1, keepdims=True)
+    log.near("both bounds tend to 2πλ as D → 1", bounds, limit + 0 * bounds, tolerance=1e-8)
+    fraction = 10 ** problems.rng.uniform(-4, -0.3, problems.trials)
+    q = np.asarray(best_constants.dice_cross_entropy_best_constant(fraction, weight=weight[:, 0]))
+    labels, weights = two_groups(fraction * 1e6, np.full(fraction.shape, 1e6))
+    x = np.repeat(q[:, None], 2, 1)
+    parts = (
+        problems.gradient("dice_loss", x, labels, where=weights, **NO_SMOOTHING),
+        weight * problems.gradient("binary_cross_entropy_loss", x, labels, where=weights),
+    )
+    slope = (parts[0] + parts[1]).sum(1) / np.abs(parts[1]).sum(1)
+    log.holds("dice_cross_entropy_best_constant: flat there", np.abs(slope), tolerance=1e-9)
+    rare = 1e-12
+    c = np.asarray(best_constants.dice_cross_entropy_best_constant(rare, weight=weight)) / rare
+    log.near("(c − 1)(c + 1)² = 2c/λ as π → 0", (c - 1) * (c + 1) ** 2 * weight / (2 * c), 1.0)
+    log.holds(
+        "c = 1.481 at λ = 1",
+        np.abs(best_constants.dice_cross_entropy_best_constant(rare) / rare - 1.481) - 5e-4,
+    )
+    late, rare = np.array([[0.99, 0.01]]), np.array([[3.0, 997.0]])
+    z, y = logit(late), np.array([[1.0, 0.0]])
+    options: dict[str, Any] = {"sums": sigmoid_region_sums, "where": rare}
+    dice = np.abs(problems.gradient("dice_loss", z, y, **options, **NO_SMOOTHING)[0])
+    bce = np.abs(problems.gradient("binary_cross_entropy_loss", z, y, **options)[0])
+    log.holds("at λ = 1 a foreground pixel feels Dice more", bce[0] - dice[0])
+    log.fails_at(
+        "'Dice + BCE weighs both equally': late in training, at π = 0.003 and λ = 1, the "
+        "foreground's gradient comes from Dice.",
+        prediction=late[0],
+        pixels=rare[0],
+        dice_gradient=dice / rare[0],
+        cross_entropy_gradient=bce / rare[0],
     )

@@ -65,6 +65,12 @@ def gradient_values(problems: Problems, log: CheckLog) -> None:
     log.holds("ratio is at least 1", 1 - ratio)
     perfect = two_values(problems.gradient("dice_loss", y, y, **NO_SMOOTHING), y)
     log.near("ratio is 1 at p = y", np.abs(perfect[0] / perfect[1]), 1.0)
+    target = y.sum(1, keepdims=True)
+    log.holds("g₋ ≤ 1/(2T)", 2 * target * background - 1)
+    log.near("g₋ = 1/(2T) at p = y", perfect[1], 1 / (2 * target))
+    log.holds("|g₊| ≤ 2/T", target / 2 * np.abs(foreground) - 1)
+    empty = problems.gradient("dice_loss", np.zeros_like(y), y, **NO_SMOOTHING)
+    log.near("g₊ = −2/T at P = 0", empty[:, :1], -2 / target)
     missed = np.where(y == 1, 0.0, p)
     none = problems.gradient("dice_loss", missed, y, **NO_SMOOTHING)
     log.holds("no background gradient at I = 0", np.abs(np.where(y == 0, none, 0)))
@@ -83,7 +89,7 @@ def article_chain(problems: Problems, log: CheckLog) -> None:
     """C2: the article's inequalities may fail, but its conclusion holds."""
     p, y = problems.draw()
     sure = np.where(y == 1, 1.0, p)
-    timid = np.where(y == 1, p, p * 1e-3 * y.mean(1, keepdims=True))
+    timid = np.where(y == 1, 0.9 * p, p * 1e-3 * y.mean(1, keepdims=True))
     for what, prediction in (("random", p), ("sure", sure), ("timid", timid), ("perfect", y)):
         i, s, _, t = region_numbers(prediction, y)
         log.holds(f"Σy + Σŷ − Σyŷ ≥ Σyŷ, {what}", (i - (s - i)) / s)

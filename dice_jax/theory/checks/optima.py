@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from dice_jax.sums.region import region_sums
-from dice_jax.theory import optima
+from dice_jax.theory import best_constants, optima
 from dice_jax.theory.checks.common import NO_SMOOTHING, region_numbers, two_groups
-from dice_jax.theory.closed_forms import gradients
+from dice_jax.theory.closed_forms import gradients, pooling
 from dice_jax.theory.problems import CheckLog, Problems
 
-__all__ = ["best_constant", "empty_mask", "label_noise", "soft_labels"]
+__all__ = [
+    "best_constant",
+    "calibration",
+    "empty_mask",
+    "label_noise",
+    "per_image_optimum",
+    "soft_labels",
+    "volume",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -49,11 +58,11 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
         return at - np.min(others, 0)
 
     bce = "binary_cross_entropy_loss"
-    best = np.asarray(optima.cross_entropy_best_constant(fraction))
+    best = np.asarray(best_constants.cross_entropy_best_constant(fraction))
     log.holds("BCE: flat at π", np.abs(slope(bce, best)))
     log.holds("BCE: lowest at π", lowest(bce, best))
     balanced = weights / np.stack([target, count - target], 1)
-    half = np.asarray(optima.balanced_cross_entropy_best_constant(fraction))
+    half = np.asarray(best_constants.balanced_cross_entropy_best_constant(fraction))
     log.holds("class-balanced BCE: flat at ½", np.abs(slope(bce, half, balanced)))
     log.holds("class-balanced BCE: lowest at ½", lowest(bce, half, balanced))
     for name in ("dice_loss", "jaccard_loss"):
@@ -67,7 +76,7 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
     log.holds("squared Dice: flat at √π", np.abs(slope(squared, np.sqrt(fraction), **none)))
     log.holds("squared Dice: lowest at √π", lowest(squared, np.sqrt(fraction), **none))
     s = 10 ** rng.uniform(-2, 4, n)
-    solution = np.asarray(optima.squared_dice_best_constant(fraction, target, smooth=s))
+    solution = np.asarray(best_constants.squared_dice_best_constant(fraction, target, smooth=s))
     log.near(
         "squared Dice: solves πNq² + sq = πT + πs",
         target * solution**2 + s * solution,
@@ -122,9 +131,9 @@ def best_constant(problems: Problems, log: CheckLog) -> None:
     log.near(
         "dice_best_constant and tversky_best_constant",
         [
-            optima.dice_best_constant(0.01, 40.0, smooth=1.0),
-            optima.dice_best_constant(0.01, 40.0, smooth=1e-5),
-            optima.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0),
+            best_constants.dice_best_constant(0.01, 40.0, smooth=1.0),
+            best_constants.dice_best_constant(0.01, 40.0, smooth=1e-5),
+            best_constants.tversky_best_constant(0.01, 40.0, alpha=0.3, beta=0.7, smooth=1.0),
         ],
         [0.0, 1.0, 0.0],
     )
@@ -317,4 +326,99 @@ def empty_mask(problems: Problems, log: CheckLog) -> None:
         loss=alone[0][0],
         gradient=alone[1][0],
         pooled_gradient=pooled,
+    )
+
+
+def calibration(problems: Problems, log: CheckLog) -> None:
+    """C26: the distance of a hard prediction from the posterior is fixed by its Dice."""
+    mu = problems.rng.beta(0.4, 0.8, (problems.trials, 30))
+
+    def dice(p: Array) -> Array:
+        """Pooled Dice with expected labels: Dice is linear in them up to T, which is Σμ."""
+        return 1 - problems.value("dice_loss", p, mu, **NO_SMOOTHING)
+
+    def claimed(p: Array) -> Array:
+        return (1 - dice(p)) * (p + mu).sum(1) / mu.shape[1]
+
+    hard = np.round(problems.rng.random(mu.shape))
+    log.near("any hard p", np.abs(hard - mu).mean(1), claimed(hard))
+    best = np.asarray(jax.vmap(optima.dice_oracle)(jnp.asarray(mu)).prediction)
+    # Expected calibration error: a hard prediction has two bins, p = 0 and p = 1.
+    error = sum(
+        np.abs(np.where(best == level, mu - level, 0).sum(1)) / mu.shape[1] for level in (0, 1)
+    )
+    fraction, inflation = mu.mean(1), 1 + best.sum(1) / mu.sum(1)
+    log.near("ECE of the Dice optimum", error, fraction * inflation * (1 - dice(best)))
+    soft = problems.rng.random(mu.shape)
+    log.holds("soft p: at most that", np.abs(soft - mu).mean(1) - claimed(soft))
+    half = np.full((1, 2), 0.5)
+    value = problems.value("dice_loss", half, half, **NO_SMOOTHING)[0]
+    log.fails_at(
+        "A soft prediction can be calibrated at any Dice: p = μ = ½ has D = ½ and no error.",
+        prediction=half[0],
+        posterior=half[0],
+        dice=1 - value,
+        mean_distance=0.0,
+        claimed_of_hard_predictions=value,
+    )
+
+
+def volume(problems: Problems, log: CheckLog) -> None:
+    """C27: J ≤ P/T ≤ 1/J, and the optimum of Dice can attain both ends."""
+    p, y = problems.draw()
+    ratio = p.sum(1) / y.sum(1)
+    jaccard = 1 - problems.value("jaccard_loss", p, y, **NO_SMOOTHING)
+    log.holds("P/T ≥ J", (jaccard - ratio) / ratio)
+    log.holds("P/T ≤ 1/J", (ratio - 1 / jaccard) / ratio)
+    dice = 1 - problems.value("dice_loss", p, y, **NO_SMOOTHING)
+    log.near("volume_bounds", pooling.volume_bounds(dice), [jaccard, 1 / jaccard])
+    for chance, end in ((0.3, -1), (0.6, 1)):
+        mu = np.array([[1.0] * 10 + [chance] * 10])
+        best = np.asarray(optima.dice_oracle(jnp.asarray(mu)).prediction)
+        index = 1 - problems.value("jaccard_loss", best, mu, **NO_SMOOTHING)
+        log.near(
+            f"attained by the Dice optimum at μ = {chance}", best.sum() / mu.sum(), index**-end
+        )
+
+
+def per_image_optimum(problems: Problems, log: CheckLog) -> None:
+    """C30: the mask with the best expected Dice of one image, against all masks."""
+    n = 6
+    masks = np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+    pairs = [x.reshape(-1, n) for x in np.broadcast_arrays(masks[:, None], masks[None])]
+    dice = 1 - problems.value("dice_loss", *pairs, **NO_SMOOTHING).reshape(len(masks), -1)
+
+    def expected_dice(mu: Array) -> Array:
+        """The expected Dice of every mask [B, 64]."""
+        return np.prod(np.where(masks == 1, mu[:, None], 1 - mu[:, None]), -1) @ dice.T
+
+    def of(mask: Array, expected: Array) -> Array:
+        return expected[(masks == mask[:, None]).all(-1)]
+
+    mu = problems.rng.beta(0.5, 0.7, (12 * problems.trials, n))
+    expected = expected_dice(mu)
+    found = jax.vmap(optima.per_image_dice_oracle)(jnp.asarray(mu))
+    log.near("per_image_dice_oracle: its expected Dice", found.optimum, expected.max(1))
+    prediction = np.asarray(found.prediction)
+    log.near("its mask has that expected Dice", of(prediction, expected), expected.max(1))
+    taken = np.where(prediction == 1, mu, np.inf).min(1)
+    left = np.where(prediction == 0, mu, -np.inf).max(1)
+    log.holds("it is a set of the most probable pixels", left - taken)
+    log.holds("no pixel with μ > ½ is left out", left - 0.5)
+    threshold = np.array([_best_dice(row) for row in mu])[:, None] / 2
+    rule = of(mu > threshold, expected)
+    regret = expected.max(1) - rule
+    k = int(np.argmax(np.where(prediction.any(1), regret, 0)))
+    log.holds("it is not always 1[μ > D*/2]", 1e-3 - regret[k])
+    two = np.array([[0.99, 0.99, 0.99, 0.3, 0.3, 0.3], [0.2] * 6])
+    values = expected_dice(two)
+    common = max(of(two > t, values).mean() for t in (0.0, 0.25, 0.5, 1.0))
+    log.holds("two images may need different thresholds", common - values.max(1).mean() + 0.01)
+    log.fails_at(
+        "1[μ > D*/2] is the optimum of pooled Dice (C15), not of one image's expected Dice.",
+        posterior=mu[k],
+        threshold=threshold[k, 0],
+        expected_dice_of_the_threshold=rule[k],
+        best_mask=prediction[k],
+        expected_dice_of_the_best_mask=expected[k].max(),
     )

@@ -15,6 +15,7 @@ __all__ = [
     "dice_foreground_mass",
     "dice_mass_ratio",
     "squared_dice_mass_ratio",
+    "two_class_dice_mass_ratio",
 ]
 
 
@@ -124,3 +125,33 @@ def dice_foreground_mass(sums: RegionSums) -> jax.Array:
         C21 of the theory page.
     """
     return -dice_gradient_values(sums, smooth=0.0)[0] * sums.target
+
+
+def two_class_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.Array:
+    r"""Foreground over background gradient mass of the mean Dice of both classes (C24).
+
+    At a constant prediction q, with S = π + q, I = πq for the foreground and S' = 2 − π − q,
+    I' = (1 − π)(1 − q) for the background:
+    M₊/M₋ = π[(S − I)/S² + I'/S'²] / ((1 − π)[I/S² + (S' − I')/S'²]), which is O(π) as π → 0.
+
+    Args:
+        fraction: π, the foreground fraction.
+        prediction: q in (0, 1).
+
+    Returns:
+        The ratio, of the arguments' broadcast shape.
+
+    Example:
+        >>> import dice_jax as dj
+        >>> ratio = dj.analysis.two_class_dice_mass_ratio(0.001, 0.5)
+        >>> print(f"share {ratio / (1 + ratio):.4f}")
+        share 0.0049
+
+    References:
+        C24 of the theory page.
+    """
+    f, q = floating("fraction", fraction), floating("prediction", prediction)
+    i, s = f * q, f + q
+    i_b, s_b = (1 - f) * (1 - q), 2 - f - q
+    up = f * ((s - i) / s**2 + i_b / s_b**2)
+    return up / ((1 - f) * (i / s**2 + (s_b - i_b) / s_b**2))
