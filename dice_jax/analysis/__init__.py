@@ -1,6 +1,6 @@
 """What the gradient of a loss does: pixel maps, balance, verified statements, a monitor, pictures.
 
-Nothing here imports Matplotlib, Flax or Optax until it is asked for.
+Matplotlib is imported only when `plots` or a picture is first used.
 """
 
 import importlib
@@ -37,42 +37,57 @@ from dice_jax.analysis.monitor import gradient_monitor as gradient_monitor
 from dice_jax.analysis.monitor import monitor_metrics as monitor_metrics
 from dice_jax.sums.balance import GradientBalance as GradientBalance
 from dice_jax.sums.balance import gradient_balance as gradient_balance
-from dice_jax.theory.closed_forms import break_even_odds as break_even_odds
-from dice_jax.theory.closed_forms import cross_entropy_escape_time as cross_entropy_escape_time
-from dice_jax.theory.closed_forms import cross_entropy_mass_ratio as cross_entropy_mass_ratio
-from dice_jax.theory.closed_forms import dice_curvatures as dice_curvatures
-from dice_jax.theory.closed_forms import dice_escape_time as dice_escape_time
-from dice_jax.theory.closed_forms import dice_foreground_mass as dice_foreground_mass
-from dice_jax.theory.closed_forms import dice_gradient_values as dice_gradient_values
-from dice_jax.theory.closed_forms import dice_hessian as dice_hessian
-from dice_jax.theory.closed_forms import dice_mass_ratio as dice_mass_ratio
-from dice_jax.theory.closed_forms import empty_mask_dice as empty_mask_dice
-from dice_jax.theory.closed_forms import escape_crossing as escape_crossing
-from dice_jax.theory.closed_forms import gradient_ratio as gradient_ratio
-from dice_jax.theory.closed_forms import late_phase_factors as late_phase_factors
-from dice_jax.theory.closed_forms import log_cosh_factor as log_cosh_factor
-from dice_jax.theory.closed_forms import power_factor as power_factor
-from dice_jax.theory.closed_forms import self_adjusting_peak as self_adjusting_peak
-from dice_jax.theory.closed_forms import (
-    squared_dice_gradient_ratio as squared_dice_gradient_ratio,
-)
-from dice_jax.theory.closed_forms import (
-    squared_dice_gradient_values as squared_dice_gradient_values,
-)
-from dice_jax.theory.closed_forms import squared_dice_mass_ratio as squared_dice_mass_ratio
-from dice_jax.theory.closed_forms import tversky_gradient_values as tversky_gradient_values
-from dice_jax.theory.optima import Oracle as Oracle
-from dice_jax.theory.optima import (
+from dice_jax.theory.best_constants import (
     balanced_cross_entropy_best_constant as balanced_cross_entropy_best_constant,
 )
-from dice_jax.theory.optima import cross_entropy_best_constant as cross_entropy_best_constant
+from dice_jax.theory.best_constants import (
+    cross_entropy_best_constant as cross_entropy_best_constant,
+)
+from dice_jax.theory.best_constants import dice_best_constant as dice_best_constant
+from dice_jax.theory.best_constants import (
+    dice_cross_entropy_best_constant as dice_cross_entropy_best_constant,
+)
+from dice_jax.theory.best_constants import squared_dice_best_constant as squared_dice_best_constant
+from dice_jax.theory.best_constants import tversky_best_constant as tversky_best_constant
+from dice_jax.theory.closed_forms.escape import (
+    cross_entropy_escape_time as cross_entropy_escape_time,
+)
+from dice_jax.theory.closed_forms.escape import dice_escape_time as dice_escape_time
+from dice_jax.theory.closed_forms.escape import escape_crossing as escape_crossing
+from dice_jax.theory.closed_forms.gradients import dice_gradient_values as dice_gradient_values
+from dice_jax.theory.closed_forms.gradients import empty_mask_dice as empty_mask_dice
+from dice_jax.theory.closed_forms.gradients import gradient_ratio as gradient_ratio
+from dice_jax.theory.closed_forms.gradients import late_phase_factors as late_phase_factors
+from dice_jax.theory.closed_forms.gradients import log_cosh_factor as log_cosh_factor
+from dice_jax.theory.closed_forms.gradients import power_factor as power_factor
+from dice_jax.theory.closed_forms.gradients import (
+    squared_dice_gradient_ratio as squared_dice_gradient_ratio,
+)
+from dice_jax.theory.closed_forms.gradients import (
+    squared_dice_gradient_values as squared_dice_gradient_values,
+)
+from dice_jax.theory.closed_forms.gradients import (
+    tversky_gradient_values as tversky_gradient_values,
+)
+from dice_jax.theory.closed_forms.hessians import dice_curvatures as dice_curvatures
+from dice_jax.theory.closed_forms.hessians import dice_hessian as dice_hessian
+from dice_jax.theory.closed_forms.masses import cross_entropy_mass_ratio as cross_entropy_mass_ratio
+from dice_jax.theory.closed_forms.masses import dice_foreground_mass as dice_foreground_mass
+from dice_jax.theory.closed_forms.masses import dice_mass_ratio as dice_mass_ratio
+from dice_jax.theory.closed_forms.masses import squared_dice_mass_ratio as squared_dice_mass_ratio
+from dice_jax.theory.closed_forms.masses import (
+    two_class_dice_mass_ratio as two_class_dice_mass_ratio,
+)
+from dice_jax.theory.closed_forms.pooling import batch_size_bias as batch_size_bias
+from dice_jax.theory.closed_forms.pooling import volume_bounds as volume_bounds
+from dice_jax.theory.optima import Oracle as Oracle
+from dice_jax.theory.optima import break_even_odds as break_even_odds
 from dice_jax.theory.optima import cross_entropy_oracle as cross_entropy_oracle
-from dice_jax.theory.optima import dice_best_constant as dice_best_constant
 from dice_jax.theory.optima import dice_oracle as dice_oracle
 from dice_jax.theory.optima import empty_image_oracle as empty_image_oracle
-from dice_jax.theory.optima import squared_dice_best_constant as squared_dice_best_constant
+from dice_jax.theory.optima import per_image_dice_oracle as per_image_dice_oracle
+from dice_jax.theory.optima import self_adjusting_peak as self_adjusting_peak
 from dice_jax.theory.optima import squared_dice_oracle as squared_dice_oracle
-from dice_jax.theory.optima import tversky_best_constant as tversky_best_constant
 from dice_jax.theory.statements import MYTHS as MYTHS
 from dice_jax.theory.statements import NOTATION as NOTATION
 from dice_jax.theory.statements import STATEMENTS as STATEMENTS

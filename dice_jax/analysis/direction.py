@@ -1,4 +1,4 @@
-"""How two losses pull: norm, cosine and relative scale, at the logits and at the parameters."""
+"""Two losses' gradients compared: norm, cosine and relative scale, at logits and parameters."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def compare_gradients(first: Any, second: Any) -> GradientComparison:
         5.0 0.8 2.5
 
     References:
-        C3 and C12 of the theory page, which it was made to check.
+        C3 and C12 of the theory page.
     """
     shapes = [jax.tree.map(jnp.shape, g) for g in (first, second)]
     if shapes[0] != shapes[1]:
@@ -90,7 +90,7 @@ def _compare_gradients(first: Any, second: Any) -> GradientComparison:
     a, b = jax.tree.leaves(first), jax.tree.leaves(second)
     dtype = checks.accumulation_dtype(*(jnp.asarray(x) for x in a + b))
     a, b = ([jnp.asarray(x).astype(dtype) for x in leaves] for leaves in (a, b))
-    # Scaled by the largest entry: the square of a gradient of 1e-23 is 0 in float32.
+    # Scaled by the largest entry, because the square of 1e-23 is 0 in float32.
     largest_a, largest_b = _largest(a), _largest(b)
     a, b = [x / largest_a for x in a], [x / largest_b for x in b]
     size_a, size_b = (jnp.sqrt(_dot(x, x)) for x in (a, b))
@@ -189,8 +189,8 @@ def compare_at_parameters(
 ) -> GradientComparison:
     r"""Norm, cosine and relative scale of two losses' gradients at a network's parameters.
 
-    Two losses may agree at the logits of every pixel in sign and still pull a network apart, or
-    differ there and pull it the same way: what an optimiser sees is this.
+    An optimiser sees these gradients. They can disagree although the gradients at the logits agree
+    in sign at every pixel, and they can agree although those differ.
 
     Args:
         first: takes what ``sums`` gives, e.g. `dice_loss`.
@@ -252,9 +252,9 @@ def suggest_weight(
 ) -> jax.Array:
     r"""The λ for which two losses pull equally hard in first + λ·second.
 
-    λ = ‖∇first‖/‖∇second‖, at the logits, or at a network's parameters if those are given. It is a
-    statement about this batch and this moment: as a network learns, the λ that balances Dice and
-    cross-entropy moves by orders of magnitude (`weight_trajectory` shows how).
+    λ = ‖∇first‖/‖∇second‖, at the logits, or at a network's parameters if those are given. It holds
+    for this batch and this moment only: as a network learns, the λ that balances Dice and
+    cross-entropy changes by orders of magnitude (`weight_trajectory` shows how).
 
     Args:
         first: takes what ``sums`` gives, e.g. `dice_loss`.
@@ -266,8 +266,7 @@ def suggest_weight(
         predict: takes the parameters and gives the logits; see `compare_at_parameters`.
 
     Returns:
-        λ, a scalar: infinite where only the second loss has no gradient, 0 where the first has
-        none.
+        λ, a scalar: infinite if only the second gradient is 0, and 0 if the first is.
 
     Raises:
         TypeError: if ``logits`` is not floating.
@@ -283,7 +282,7 @@ def suggest_weight(
         0.195
 
     References:
-        C12 of the theory page: the scale that it measures tends to p_t/(2π).
+        C12 of the theory page: for Dice and mean BCE the scale tends to p_t/(2π).
     """
     if (parameters is None) != (predict is None):
         raise ValueError("parameters and predict belong together: give both or neither")
@@ -346,5 +345,5 @@ def _weight_trajectory(
         comparison = _compare_losses(z, targets, first=first, second=second, sums=sums)
         return comparison.relative_scale
 
-    # One moment after another: all at once would hold the whole history's gradients.
+    # One step after another: all at once would need the memory of all their gradients.
     return jax.lax.map(weight, logits)

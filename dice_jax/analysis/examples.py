@@ -1,4 +1,4 @@
-"""The article's argument on one label matrix and one prediction matrix, step by step."""
+"""The article's argument for one label matrix and one prediction matrix, in numbers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class WorkedExample:
-    r"""Every number of the article's argument for one picture.
+    r"""Every number of the article's argument for one image.
 
     Args:
-        title: what it is.
+        title: its name.
         target: Y, [H, W] booleans.
         prediction: Ŷ, [H, W] in [0, 1].
         smooth: the smoothing of the loss, in pixels.
@@ -69,19 +69,18 @@ class WorkedExample:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What there is to say about it, in sentences."""
+        """What the numbers show, in sentences."""
         i, t, p = self.intersection, self.target_sum, self.prediction_sum
         if self.foreground_gradient is None:
             price = f"every pixel has the gradient {self.background_gradient:.3g}"
             if self.smooth == 0:
-                price = "no pixel has any gradient at all"
+                price = "no pixel has a gradient"
             return (
-                "There is no foreground: Σy = 0 and Σyŷ = 0, so there is no |g₊|/|g₋| to speak of.",
-                f"All that pushes false positives down is the smoothing: at s = {self.smooth:g} "
-                f"{price}.",
+                "There is no foreground: Σy = 0 and Σyŷ = 0, so |g₊|/|g₋| is not defined.",
+                f"Only the smoothing pushes false positives down: at s = {self.smooth:g} {price}.",
             )
         if self.background_gradient is None:
-            return ("There is no background: every pixel is pushed up, none down.",)
+            return ("There is no background: every pixel is pushed up.",)
         says: list[str] = []
         if self.chain_holds:
             says.append(f"The article's chain holds here: {i:.4g} < {t:.4g} < {p:.4g}.")
@@ -94,8 +93,8 @@ class WorkedExample:
             )
         if self.ratio is None:
             says.append(
-                "Nothing overlaps and nothing is smoothed: background pixels have no gradient at "
-                "all, so a false positive costs nothing."
+                "Without overlap and without smoothing background pixels have no gradient, so a "
+                "false positive costs nothing."
             )
         else:
             still = "" if self.chain_holds else "Still, "
@@ -112,13 +111,13 @@ class WorkedExample:
 def worked_example(
     target: Any, prediction: Any, *, smooth: float = 1.0, title: str = "Worked example"
 ) -> WorkedExample:
-    """Work the article's argument through on one picture, in float64.
+    """Compute the article's argument for one image, in float64.
 
     Args:
         target: Y, [H, W], two-valued.
         prediction: Ŷ, [H, W], probabilities.
-        smooth: the smoothing of the loss, in pixels: the article's code has 1.
-        title: what to call it.
+        smooth: the smoothing of the loss, in pixels; 1 in the article's code.
+        title: its name on the page.
 
     Returns:
         A `WorkedExample`. A mask without foreground is a result that says so, not an error.
@@ -174,7 +173,7 @@ def worked_example(
 
 
 def article_examples(*, smooth: float = 1.0) -> tuple[WorkedExample, WorkedExample]:
-    """Two substitutes for the article's lost matrices: its chain holds in one, fails in the other.
+    """Two substitutes for the article's lost matrices: its chain holds in one and fails in one.
 
     Args:
         smooth: the smoothing of the loss, in pixels.
@@ -189,7 +188,7 @@ def article_examples(*, smooth: float = 1.0) -> tuple[WorkedExample, WorkedExamp
     """
     label = np.zeros((6, 6), bool)
     label[1, 2:4] = label[2, 1:4] = label[3, 2:4] = True
-    # An over-segmenting network: sure of the middle, and bleeding over the edge.
+    # An over-segmenting network: certain of the middle, and positive beyond the edge.
     wide = [
         [0.1, 0.2, 0.3, 0.3, 0.1, 0.0],
         [0.2, 0.4, 0.8, 0.7, 0.3, 0.1],
@@ -216,7 +215,7 @@ def article_examples(*, smooth: float = 1.0) -> tuple[WorkedExample, WorkedExamp
 
 
 def untrained_prediction(target: Any) -> Array:
-    """A made prediction for a mask that has none: ½ everywhere, as an untrained network gives.
+    """A prediction for a mask that comes without one: ½ everywhere, as from an untrained network.
 
     Args:
         target: [H, W], two-valued.

@@ -43,8 +43,8 @@ _INTRODUCTION = """
 <p>The Dice loss compares a label matrix Y with a prediction Ŷ through three sums over all N
 pixels:</p>
 <p class="formula">L = 1 − (2 Σyŷ + s) / (Σy + Σŷ + s)</p>
-<p>The quotient rule gives its gradient at one pixel. It depends on that pixel's label only, and on
-the three sums, so it takes <b>two values</b> over the whole picture:</p>
+<p>The quotient rule gives its gradient at one pixel. It depends on the three sums and on that
+pixel's label only, so it takes <b>two values</b> over the whole image:</p>
 <p class="formula">∂L/∂ŷ = −(2 − D) / (Σy + Σŷ + s) on the foreground, &emsp;
 +D / (Σy + Σŷ + s) on the background</p>
 <p>with D = 1 − L. A foreground pixel is pushed up, a background pixel down, and</p>
@@ -64,7 +64,7 @@ def draw(example: WorkedExample) -> Any:
         A Matplotlib figure: label, prediction, product; the three sums and the shares; the gradient
         in probability space, at the logits, and that of cross-entropy.
     """
-    # Not pyplot: a figure of one's own needs no global state and no display.
+    # Not pyplot, which keeps global state and may need a display.
     figures = optional("matplotlib.figure", user="python -m dice_jax explain", extra="analysis")
     figure = figures.Figure(figsize=(11.5, 10.5), layout="constrained")
     axes = figure.subplots(3, 3)
@@ -131,8 +131,8 @@ def _section(example: WorkedExample, png: bytes) -> str:
 {findings}
 <figure><img alt="{title}" src="data:image/png;base64,{data}">
 <figcaption>Blue pixels are pushed up, red ones down. In probability space all foreground pixels
-have one gradient and all background pixels another; at the logits each is multiplied by ŷ(1 − ŷ),
-which quietens the pixels that the network is sure of, right or wrong.</figcaption></figure>
+have one gradient and all background pixels another; at the logits each is multiplied by ŷ(1 − ŷ).
+Pixels that the network is certain of have a small gradient, right or wrong.</figcaption></figure>
 <table>{rows}</table></section>"""
 
 
@@ -141,7 +141,7 @@ def _own_example(mask: str | Path, prediction: str | Path | None, smooth: float)
     name = Path(mask).name
     if prediction is None:
         probabilities: Any = untrained_prediction(target)
-        title = f"{name}, with a made prediction: ½ everywhere, as an untrained network gives"
+        title = f"{name}, with a substitute prediction: ½ everywhere, as from an untrained network"
     else:
         probabilities = read_prediction(prediction)
         title = f"{name}, predicted by {Path(prediction).name}"
@@ -166,7 +166,7 @@ def explain(
         out: directory for ``index.html`` and the figures; made if it is not there.
         mask: a two-valued mask (PNG, TIFF, NumPy); ``None``: two labelled substitutes for the
             article's own matrices, which are lost.
-        prediction: probabilities for the mask; ``None``: ½ everywhere, said to be made.
+        prediction: probabilities for the mask; ``None``: ½ everywhere, and the page says so.
         smooth: the loss's smoothing, in pixels.
 
     Returns:
@@ -177,14 +177,14 @@ def explain(
             probability or has another shape, or comes without a mask.
     """
     if prediction is not None and mask is None:
-        raise ValueError("a prediction needs the mask that it is for: pass --mask too")
+        raise ValueError("a prediction needs its mask: pass --mask too")
     if not (np.isfinite(smooth) and smooth >= 0):
         raise ValueError(f"smooth must be finite and >= 0, got {smooth:g}")
     if mask is None:
         examples: tuple[WorkedExample, ...] = article_examples(smooth=smooth)
         note = (
-            "<p>The article's own matrices are lost. Two made ones stand in: in A its chain of "
-            "inequalities holds, in B it fails.</p>"
+            "<p>The article's own matrices are lost. Two substitutes replace them: the chain of "
+            "inequalities holds in A and fails in B.</p>"
         )
     else:
         examples, note = (_own_example(mask, prediction, smooth),), ""

@@ -34,9 +34,9 @@ def pixel_gradient(
         predictions: [...], floating: probabilities or logits, whichever ``sums`` takes.
         targets: [...], what ``sums`` takes beside them.
         sums: `region_sums` for the gradient in probability space; `sigmoid_region_sums` or
-            `softmax_region_sums` with logits for the one in logit space; a ``functools.partial``
-            of these for ``axis`` and ``where``. Both functions are compiled once per object: make
-            a lambda or a partial once, not in every call.
+            `softmax_region_sums`, with logits, for the gradient in logit space; a
+            ``functools.partial`` of these for ``axis`` and ``where``. JAX compiles once per
+            function object: make a lambda or a partial once, not in every call.
 
     Returns:
         The gradient, of the shape and type of ``predictions``.
@@ -89,16 +89,16 @@ def dice_pixel_gradient(
 ) -> jax.Array:
     r"""Gradient of the Dice loss at every pixel in closed form, without automatic differentiation.
 
-    ∂L/∂pᵢ = −(2yᵢ − D) / (S + s'), with D = (2I + s) / (S + s') and S = P + T. Without smoothing
-    that is −2(S − I)/S² on the foreground and +2I/S² on the background: two values for the image.
+    ∂L/∂pᵢ = −(2yᵢ − D) / (S + s'), with D = (2I + s) / (S + s') and S = P + T. Without smoothing it
+    is −2(S − I)/S² on the foreground and +2I/S² on the background: two values for the whole image.
 
     Args:
-        sums: of the region's probabilities and targets; a few numbers are all that is needed.
+        sums: of the region's probabilities and targets.
         targets: [...], boolean, integer 0/1 or floating in [0, 1].
         smooth: s, in pixels, as in `dice_loss`.
-        smooth_denominator: s', in pixels, if it differs.
+        smooth_denominator: s', in pixels, if it differs from s.
         axis: the axes of the targets that the sums were pooled over; ``None``: all.
-        where: [...], the mask or weight that the sums were made with: it multiplies the gradient.
+        where: [...], the mask or weight that the sums were made with; it multiplies the gradient.
 
     Returns:
         The gradient with respect to the probabilities, of the targets' shape, in the sums' type.
@@ -117,7 +117,8 @@ def dice_pixel_gradient(
         [-0.3125  0.1875  0.1875]
 
     References:
-        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3 (with squares).
+        Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3 (there with
+        squares in the denominator).
     """
     if not isinstance(sums, RegionSums):
         raise TypeError(
@@ -154,7 +155,7 @@ def _dice_pixel_gradient(
     index, size, count = (jnp.expand_dims(x, axes) for x in (index, size, sums.count))
     numerator = index - 2 * targets.astype(dtype)
     gradient = ratio(numerator, jnp.broadcast_to(size, numerator.shape), jnp.zeros_like(numerator))
-    # The loss of a region without pixels is the constant 0, whatever the smoothing.
+    # A region without pixels has the constant loss 0, with any smoothing.
     gradient = jnp.where(count == 0, jnp.zeros_like(gradient), gradient)
     if where is None:
         return gradient

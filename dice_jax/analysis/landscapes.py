@@ -1,4 +1,4 @@
-"""Landscapes and curvature: a loss over mean predictions, sizes, smoothings and directions."""
+"""A loss against mean predictions, object size and smoothing; its curvature over the pixels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Landscape:
         foreground_gradient: ∂L/∂p̄₊, [n, n].
         background_gradient: ∂L/∂p̄₋, [n, n].
         foreground_flow: the velocity of the foreground's logits under gradient descent, [n, n].
-        background_flow: that of the background's.
+        background_flow: the same for the background's logits, [n, n].
 
     Example:
         >>> import dice_jax as dj
@@ -71,13 +71,13 @@ def landscape(
 ) -> Landscape:
     r"""Loss and gradient flow over (mean foreground p, mean background p).
 
-    A whole image reduced to two numbers: πN foreground pixels at p̄₊ and (1 − π)N background pixels
-    at p̄₋. The flow is that of the logits: −∂L/∂z of one pixel of each class.
+    The image is reduced to two numbers: πN foreground pixels have p̄₊, and (1 − π)N background
+    pixels have p̄₋. The flow is −∂L/∂z at the logit of one pixel of each class.
 
     Args:
         loss: takes `RegionSums`, e.g. `dice_loss`; compiled once per object.
         fraction: π, the foreground fraction, in (0, 1).
-        count: N, the number of pixels; it matters through the smoothing only.
+        count: N, the number of pixels; it matters only if the loss is smoothed.
         points: n, along each axis.
 
     Returns:
@@ -124,11 +124,11 @@ def _landscape(target: jax.Array, count: jax.Array, *, loss: Any, points: int) -
 
 
 def _two_groups(loss: Any, p: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Loss [...] and gradient [..., 2] of foreground and background pixels that stand for many."""
+    """Loss [...] and gradient [..., 2] of one foreground and one background pixel, weighted."""
     y = jnp.broadcast_to(jnp.array([True, False]), p.shape)
 
     def total(p: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # A weight is a number of equal pixels: an image of two of them is as large as one likes.
+        # The weight of a pixel is the number of equal pixels that it stands for.
         value = loss(region_sums(p, y, axis=-1, where=jnp.broadcast_to(weight, p.shape)))
         return value.sum(), value
 
@@ -311,7 +311,7 @@ def hessian_vector_product(
     *,
     sums: Callable[[Any, Any], Any] = region_sums,
 ) -> jax.Array:
-    r"""How the gradient at every pixel changes along a direction: H·v, without forming H.
+    r"""How the gradient changes along a direction: H·v, without forming the Hessian H.
 
     Args:
         loss: takes what ``sums`` gives, e.g. `dice_loss`; compiled once per object.
@@ -357,7 +357,7 @@ def _hessian_vector_product(
     predictions: jax.Array, targets: jax.Array, vector: jax.Array, *, loss: Any, sums: Any
 ) -> jax.Array:
     gradient = jax.grad(lambda x: jnp.sum(loss(sums(x, targets))))
-    # Forward over reverse: the memory of one gradient.
+    # Forward over reverse mode needs the memory of one gradient only.
     return jax.jvp(gradient, (predictions,), (vector,))[1]
 
 
@@ -372,15 +372,15 @@ def curvature_spectrum(
 ) -> jax.Array:
     r"""The extreme curvatures of a loss: Ritz values of its Hessian over the pixels (Lanczos).
 
-    In probability space Dice has rank 2 (C13): one positive, one negative, the others 0. At the
-    logits the diagonal g·p(1 − p)(1 − 2p) joins in.
+    In probability space the Hessian of Dice has rank 2 (C13): one eigenvalue is positive, one
+    negative, the others are 0. At the logits the diagonal g·p(1 − p)(1 − 2p) is added.
 
     Args:
         loss: takes what ``sums`` gives; compiled once per object.
         predictions: [...], floating.
         targets: [...], what ``sums`` takes beside them.
         key: a JAX random key, for the first direction.
-        rank: how many Hessian-vector products, and so how many values; at most as many as pixels.
+        rank: the number of Hessian-vector products and of values; at most the number of pixels.
         sums: as in `pixel_gradient`.
 
     Returns:
@@ -430,12 +430,12 @@ def _curvature_spectrum(
         image = product(basis[k])
         images = images.at[k].set(image)
         rest = image
-        # Twice is enough: against the whole basis, not the last two, for rounding undoes Lanczos'
-        # own orthogonality once a value has converged.
+        # Orthogonalised against the whole basis, twice: once a value has converged, rounding spoils
+        # the orthogonality that Lanczos gets from the last two vectors alone.
         for _ in range(2):
             rest = rest - basis.T @ (basis @ rest)
         size = jnp.linalg.norm(rest)
-        # Beyond the rank there is no new direction, only rounding: the value there is 0.
+        # Beyond the rank of the Hessian only rounding is left: the value there is 0.
         spent = size <= 1e-6 * jnp.linalg.norm(image)
         direction = jnp.where(spent, jnp.zeros_like(rest), rest / jnp.where(spent, 1, size))
         return basis.at[k + 1].set(direction, mode="drop"), images

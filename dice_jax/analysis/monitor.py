@@ -1,4 +1,4 @@
-"""A report on the gradients of a training step: cheap, jit-able, with an alarm that says why."""
+"""A cheap, jit-able report on the gradients of a training step, with an alarm and its reasons."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Alarm(enum.IntFlag):
     """Why the monitor raises an alarm; reasons add up.
 
     ``OVERFLOW``: a logit, a loss or a gradient is not finite. ``EMPTY_TARGET``: no foreground in
-    the batch. ``DEAD_GRADIENT``: the prediction is wrong, and yet a loss has next to no gradient
-    beside cross-entropy's. ``ALL_FOREGROUND``: everything is predicted foreground. ``UNDERFLOW``:
-    most of the gradient is 0 in the logits' type and would not be in float32.
+    the batch. ``DEAD_GRADIENT``: the prediction is wrong, but the gradient of a loss is almost 0
+    compared with cross-entropy's. ``ALL_FOREGROUND``: everything is predicted foreground.
+    ``UNDERFLOW``: most of the gradient is 0 in the logits' type but not in float32.
 
     Example:
         >>> from dice_jax.analysis import Alarm
@@ -46,9 +46,9 @@ class Alarm(enum.IntFlag):
 
 # A pixel is saturated, and an error confident, beyond this probability.
 _CONFIDENT = 1e-3
-# Beside the gradient of cross-entropy: less than this of its norm is no gradient.
+# A gradient is dead below this fraction of the norm of cross-entropy's gradient.
 _DEAD_NORM = 1e-4
-# A confident error is dead with less than this of cross-entropy's pull on it.
+# At a confident error it is dead below this fraction of cross-entropy's gradient there.
 _DEAD_PIXEL = 1e-2
 # The mean error of either class above which a prediction counts as wrong.
 _WRONG = 1e-2
@@ -66,9 +66,9 @@ class LossReport:
         norm: the norm of its gradient at the logits.
         foreground_share: the part of Σ\|g\| that lies on the foreground; 0 without a gradient.
         ratio: mean \|g\| of a foreground pixel over that of a background pixel.
-        dead_errors: the fraction of confident errors on which the gradient has died.
+        dead_errors: the fraction of confident errors at which the gradient is almost 0.
         underflow: the fraction of pixels whose gradient is 0 in the logits' type only.
-        dead: whether the whole gradient has died though the prediction is wrong.
+        dead: whether the whole gradient is almost 0 although the prediction is wrong.
 
     Example:
         >>> import jax.numpy as jnp
@@ -96,7 +96,7 @@ class GradientReport:
     Args:
         losses: a `LossReport` per loss, by name.
         cosines: the cosine of each pair of losses at the logits, by ``"first|second"``.
-        scales: the ratio of their norms: the weight on the second for which both pull equally hard.
+        scales: the ratio of their norms: the weight on the second that makes both norms equal.
         foreground_fraction: of the targets.
         mean_probability: the mean predicted probability of foreground.
         saturated: the fraction of pixels whose largest probability exceeds 0.999.
@@ -134,21 +134,21 @@ def gradient_monitor(
 ) -> GradientReport:
     r"""Report on the gradients of some losses at the logits of a training step.
 
-    Jit-able and cheap: one pass and its transpose per loss, and one for cross-entropy, against
-    which the others are measured. It catches what goes wrong silently: a gradient that has died on
-    an empty target, an absent class or saturated logits, sums that overflow, a collapse to
-    foreground.
+    Jit-able and cheap: one pass and its transpose per loss, and one for cross-entropy, with which
+    the others are compared. It reports failures that raise no error: a gradient that vanishes on an
+    empty target, for an absent class or at saturated logits; sums that overflow; a prediction that
+    is all foreground.
 
     Args:
-        losses: functions of what ``sums`` gives, by name, such as ``{"dice": dj.dice_loss}``. Each
-            is compiled once per object: make a lambda once, not in every step.
+        losses: functions of what ``sums`` gives, by name, such as ``{"dice": dj.dice_loss}``. JAX
+            compiles once per function object: make a lambda once, not in every step.
         logits: [...] with targets of that shape (binary or multi-label), or [..., C] with integer
             labels [...] (class 0 is background).
         targets: boolean, integer 0/1 or floating in [0, 1]; or integer labels.
         where: boolean or floating weight of the pixels, broadcastable to [...].
         sums: a function of logits and targets; ``None``: `sigmoid_region_sums` or, for labels,
-            `softmax_region_sums`, pooled over everything. ``lambda z, y: (z, y)`` watches losses of
-            arrays from other libraries. A function of your own applies its own mask.
+            `softmax_region_sums`, pooled over everything. For losses of arrays from other
+            libraries: ``lambda z, y: (z, y)``. A function of your own must apply the mask itself.
 
     Returns:
         A `GradientReport`, a pytree: return it from a jitted step and hand it to `monitor_metrics`.
@@ -170,7 +170,7 @@ def gradient_monitor(
         <Alarm.DEAD_GRADIENT: 4>
 
     References:
-        C11, C16 and C17 of the theory page: the failures that it looks for.
+        C11, C16 and C17 of the theory page explain the failures that it looks for.
     """
     if not isinstance(losses, Mapping) or not all(callable(loss) for loss in losses.values()):
         raise TypeError(
@@ -250,7 +250,7 @@ def _gradient_monitor(
         def total(z: jax.Array, loss: Any = loss) -> jax.Array:
             return jnp.sum(loss(sums(z, targets)))
 
-        # In the logits' own type: what underflows there has underflowed for the optimiser too.
+        # In the logits' own type: what underflows here is 0 for the optimiser too.
         value, gradient = jax.value_and_grad(total)(logits)
         size = pixel_size(gradient)
         if where is not None:

@@ -84,7 +84,7 @@ def gradient_balance(
 
     References:
         Kervadec & de Bruijne, On the dice loss gradient and the ways to mimic it (2023),
-        https://arxiv.org/abs/2304.02191.
+        https://arxiv.org/abs/2304.04319.
     """
     gradient = checks.as_array("gradient", gradient)
     targets = checks.as_array("targets", targets)

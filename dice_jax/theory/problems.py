@@ -1,4 +1,4 @@
-"""The bench on which statements are tested: random problems, gradients, an adversary, a record."""
+"""What a check works with: random problems, the losses' gradients, an adversary, a log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from dice_jax.sums.region import region_sums, sigmoid_region_sums
 
-__all__ = ["Check", "Lab", "Record"]
+__all__ = ["Check", "CheckLog", "Problems"]
 
 Array = np.ndarray[Any, Any]
 
-# Every call is padded to this block, so that a loss is compiled once, whatever the problem. Below
-# 4,096 pixels a pass is one expression, which compiles faster than tiles.
+# Every call is padded to this shape, so each loss is compiled once. A pass over fewer than 4,096
+# pixels is one fused expression, which compiles faster than tiles.
 ROWS, COLUMNS = 32, 64
 
 # Errors are reported as finite numbers, NaN included.
@@ -44,7 +44,7 @@ class Check:
         return self.error <= self.tolerance
 
 
-class Record:
+class CheckLog:
     """Collects the comparisons and the counterexample of one statement."""
 
     def __init__(self) -> None:
@@ -74,12 +74,12 @@ class Record:
         self.checks.append(Check(what, finite, tolerance))
 
     def fails_at(self, what: str, **values: Any) -> None:
-        """Keep the place where the statement, the article or a myth fails."""
+        """Keep the counterexample: where the statement, the article or a common belief fails."""
         plain = {k: np.asarray(v).tolist() for k, v in values.items()}
         self.counterexample = {"what": what, **plain}
 
 
-class Lab:
+class Problems:
     """Random problems, and the losses' own gradients on them in float64.
 
     Args:
@@ -94,13 +94,10 @@ class Lab:
         self.rng = np.random.default_rng(seed)
         self.trials = trials
         self.losses = losses
-        # Shared between the statements of one verification and not beyond it: a loss that someone
-        # has replaced meanwhile must not be answered from here.
+        # Kept for one verification only: afterwards a user may have replaced a loss.
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
-    # Problems.
-
-    def problems(self, pixels: int = 48, *, low: float = 1e-4) -> tuple[Array, Array]:
+    def draw(self, pixels: int = 48, *, low: float = 1e-4) -> tuple[Array, Array]:
         """Random probabilities and hard targets [trials, pixels], both classes present."""
         rng, n = self.rng, self.trials
         share = 10 ** rng.uniform(-2, -0.05, (n, 1))
@@ -112,8 +109,6 @@ class Lab:
         background = rng.beta(shape[2], shape[3], size)
         p = np.where(targets == 1, foreground, background)
         return np.clip(p, low, 1 - low), targets
-
-    # Gradients.
 
     def value_and_gradient(
         self,
@@ -207,7 +202,7 @@ class Lab:
         return np.concatenate([np.asarray(g).reshape(-1) for g in gradient])
 
     def closed(self, function: Callable[..., Any], p: Any, y: Any, **options: Any) -> Any:
-        """A documented closed form of the sums of each problem, as NumPy arrays [B]."""
+        """Apply a public closed form to the sums of each problem; NumPy arrays [B]."""
         key = (function, tuple(sorted(options)))
         if key not in self._compiled:
 
@@ -219,16 +214,13 @@ class Lab:
         result = self._compiled[key](jnp.asarray(p), jnp.asarray(y), options)
         return jax.tree.map(np.asarray, result)
 
-    # An adversary.
-
     def worst_case(
         self, score: Callable[[Array], Array], dimensions: int, *, steps: int | None = None
     ) -> Array:
-        """Climb from 32 random points of the unit cube to where ``score`` is worst.
+        """Search the unit cube for points where ``score`` is largest, and return 32 candidates.
 
-        Returns the candidates [32, dimensions] that it ended with. The score is piecewise constant
-        or rounding noise where a claim holds, so it climbs by random moves of many scales and by
-        jumps to the cube's faces, not along gradients.
+        Where a claim holds, the score is constant or rounding noise and has no useful gradient.
+        The search therefore takes random steps of many sizes, and jumps to the cube's faces.
         """
         rng = self.rng
         best = rng.random((ROWS, dimensions))
@@ -240,7 +232,7 @@ class Lab:
             moved = best + scale * rng.normal(size=best.shape)
             faces = rng.random((ROWS, 1)) < 0.2
             moved = np.where(faces, rng.integers(0, 2, best.shape), moved)
-            # Now and then start from a neighbour that does better.
+            # Sometimes start from the best candidate instead.
             source = np.where(rng.random(ROWS) < 0.1, np.argmax(height), np.arange(ROWS))
             candidate = np.clip(np.where(chosen, moved, best[source]), 0, 1)
             reached = _as_score(score(candidate))

@@ -1,7 +1,7 @@
-"""What is true of the Dice loss and its gradient, in words: the one place where it is written.
+"""The statements about the Dice loss and its gradient, in words.
 
-`verify_claims` checks these statements, ``python -m dice_jax claims`` prints them and the
-documentation's theory page is made from them, so that none of the three can drift.
+`verify_claims` checks them, ``python -m dice_jax claims`` prints them, and the documentation's
+theory page is made from them: the text exists once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Statement:
         title: a few words.
         statement: what holds.
         condition: when it holds.
-        outside: where it, the article or a common belief fails; empty if there is nothing to say.
-        source: where it comes from.
+        outside: where it, the article or a common belief fails; empty if nowhere.
+        source: papers, or this project.
 
     Example:
         >>> from dice_jax.analysis import STATEMENTS
@@ -39,10 +39,10 @@ class Statement:
 
 @dataclasses.dataclass(frozen=True)
 class Myth:
-    """Something often said of the Dice loss that the statements contradict.
+    """A common belief about the Dice loss that the statements contradict.
 
     Args:
-        text: the saying.
+        text: the belief.
         answer: what is true.
         claims: the ids of the statements that show it.
 
@@ -73,32 +73,36 @@ STATEMENTS = (
         "C1",
         "The gradient in probability space",
         "g₊ = −2U/S² and g₋ = +2I/S²: a foreground pixel is always pushed up and a background "
-        "pixel always down. |g₊|/|g₋| = U/I = 1/J = 2/D − 1 ≥ 1, with equality only at p = y.",
+        "pixel always down. |g₊|/|g₋| = U/I = 1/J = 2/D − 1 ≥ 1, with equality only at p = y. At "
+        "fixed T, g₋ ≤ 1/(2T), attained at p = y, and |g₊| ≤ 2/T, attained at P = 0: no false "
+        "positive is pushed harder than the background of a perfect prediction.",
         _USUAL,
         "At I = 0 the background's gradient is 0: false positives cost nothing.",
-        "Milletari et al. 2016 (V-Net), section 3, with the squares left out; Eelbode et al. 2020.",
+        "Milletari et al. 2016 (V-Net), section 3, with the squares left out; Eelbode et al. 2020; "
+        "Kervadec & de Bruijne 2023 (the range).",
     ),
     Statement(
         "C2",
         "The article's chain is not a theorem",
-        "Σyŷ < Σy < Σŷ may fail at both places, but the conclusion that |g₊| ≥ |g₋| survives: "
-        "2I ≤ S always, so Σy + Σŷ − Σyŷ ≥ Σyŷ, with equality at p = y.",
+        "Either inequality of Σyŷ < Σy < Σŷ may fail. The conclusion |g₊| ≥ |g₋| holds all the "
+        "same: 2I ≤ S always, so Σy + Σŷ − Σyŷ ≥ Σyŷ, with equality at p = y.",
         "Any p in [0, 1] and hard labels, I > 0.",
-        "The first < is = when p = 1 on all the foreground; the second fails whenever P ≤ T "
-        "(the model under-segments, or is exactly right).",
+        "Σyŷ < Σy becomes an equality when p = 1 on all the foreground. Σy < Σŷ fails whenever "
+        "P ≤ T: the model under-segments, or is exactly right.",
         "The article this project starts from; theory of this project.",
     ),
     Statement(
         "C3",
         "Two values, and one direction for all functions of D",
-        "In probability space the Dice gradient takes two values over the whole image. Any f(D) "
-        "with f′ ≠ 0 (Jaccard, log-Dice, log-cosh, focal powers) has cosine 1 with it, in "
-        "probability space, at the logits and at a network's parameters. With smoothing, Dice(s) "
-        "has cosine 1 with Jaccard(s/2). With soft labels the gradient is a function of y.",
+        "In probability space the Dice gradient takes two values over the whole image. The "
+        "gradient of any f(D) with f′ ≠ 0 (Jaccard, log-Dice, log-cosh, focal powers) has cosine 1 "
+        "with it, in probability space, at the logits and at a network's parameters. With "
+        "smoothing, Dice(s) has cosine 1 with Jaccard(s/2). With soft labels the gradient at a "
+        "pixel is a function of its label y.",
         "One pooled region; a function of D alone.",
-        "Two-valuedness (not the cosine) fails at the logits; both fail for squared denominators, "
-        "Lovász and boundary losses, and for means over several regions. Dice(s) and Jaccard(s) "
-        "are not parallel.",
+        "At the logits the gradient takes more than two values, but the cosine is still 1. Both "
+        "claims fail for squared denominators, for Lovász and boundary losses, and for means over "
+        "several regions. Dice(s) and Jaccard(s) are not parallel.",
         "Eelbode et al. 2020 (Dice and Jaccard); Berman et al. 2018 (Lovász); theory of this "
         "project.",
     ),
@@ -106,37 +110,37 @@ STATEMENTS = (
         "C4",
         "What smoothing does to the ratio",
         "With D = (2I + a)/(S + b) the ratio is still exactly 2/D − 1. With a = b = s it is "
-        "(2U + s)/(2I + s): smoothing pulls it towards 1; smoothing in the denominator only "
-        "pushes it away from 1. s is counted in pixels: nothing for a large object, everything "
-        "for a tiny one or for mean-reduced sums.",
+        "(2U + s)/(2I + s): smoothing moves it towards 1. Smoothing in the denominator only moves "
+        "it away from 1. s is counted in pixels: it hardly matters for a large object, and "
+        "dominates for a tiny one or for mean-reduced sums.",
         "Hard labels, one pooled region, a, b ≥ 0, 2I + a > 0.",
-        "a > b allows a ratio below 1; a > 2(U + b) turns the foreground's sign round.",
+        "a > b allows a ratio below 1; a > 2(U + b) reverses the foreground's sign.",
         "Tilborghs et al. 2022 (Φ and ε); theory of this project.",
     ),
     Statement(
         "C5",
-        "The mechanism is mass, not size per pixel",
+        "Gradient mass, not the size per pixel, gives the balance",
         "M₊/M₋ = (ω + p̄₋)/p̄₊ in probability space, 1 + ω/q at a constant prediction q. For "
         "q ≫ π the foreground's share tends to ½ as π → 0, where mean BCE in logit space has "
         "M₊/M₋ = ω(1−q)/q → 0. At q = ½ and π → 0 the foreground's logit gradient is only twice "
-        "that of mean BCE: what changes is that the background is suppressed. At q = π BCE's share "
-        "is ½ and Dice's tends to ⅔. For squared Dice at fixed q the share tends to ⅓.",
+        "that of mean BCE: the difference is that the background's is suppressed. At q = π BCE's "
+        "share is ½ and Dice's tends to ⅔. For squared Dice at fixed q the share tends to ⅓.",
         _USUAL,
-        "Dice does not raise the foreground's own pull beyond a factor of 2 there: 'up-weights the "
-        "foreground' describes the background's fall.",
+        "At q = ½ and π → 0 Dice raises the foreground's own gradient by a factor of 2 only. 'Dice "
+        "up-weights the foreground' describes the fall of the background's gradient.",
         "Kervadec & de Bruijne 2023; theory of this project.",
     ),
     Statement(
         "C6",
         "The best constant prediction",
-        "Of a model with a bias only: BCE q = π; class-balanced BCE ½; Dice and Jaccard q → 1; "
+        "Of a model that has a bias only: BCE q = π; class-balanced BCE ½; Dice and Jaccard q → 1; "
         "Tversky q → 1 for every α ≥ 0 iff β > 0 (flat at β = 0); squared Dice q = √π; two-class "
         "generalised Dice is flat in q. With smoothing s: Dice goes to 1 if s(1−2π) < 2πT, "
         "else to 0 (flat at equality); Tversky to 1 iff βπT > s(α(1−π) − βπ); squared Dice "
         "solves πNq² + sq − (πT + πs) = 0.",
         "A constant prediction, hard labels, 0 < T < N, pooled sums.",
-        "With the article's s = 1 a small object's all-foreground push becomes an all-background "
-        "one. The optimum at 1 is an infimum: no finite bias attains it.",
+        "With the article's s = 1 the best constant for a small object is 0 instead of 1. The "
+        "optimum at 1 is an infimum: no finite bias attains it.",
         "Theory of this project; Lipton et al. 2014 for F-measures.",
     ),
     Statement(
@@ -144,9 +148,9 @@ STATEMENTS = (
         "A share of ½ at convergence is a tautology",
         "At a finite stationary point with an output bias that enters all logits equally and no "
         "weight decay on it, Σ∂L/∂z = 0: the logit-space foreground share is ½ for every "
-        "sign-correct loss, BCE included. Only transients say anything.",
+        "sign-correct loss, BCE included. Only the share before convergence is informative.",
         "A finite stationary point; an undecayed output bias; a sign-correct loss.",
-        "Bias-only Dice has its optimum at infinity; there the share tends to (1+ω)/(2+ω).",
+        "With a bias only, Dice has its optimum at infinity; there the share tends to (1+ω)/(2+ω).",
         "Theory of this project.",
     ),
     Statement(
@@ -186,7 +190,7 @@ STATEMENTS = (
         "to p = ½ is about ((T + B)/2)·e^|z₀| for Dice and N|z₀| for BCE: Dice is faster until "
         "e^|z₀|/|z₀| ≈ 2/π (|z₀| ≈ 7.3 at π = 0.01), then exponentially slower.",
         "Free logits, z₀ → −∞ on the foreground, s = 0.",
-        "'Dice trains faster on small objects' is true of |z₀| below the crossing only.",
+        "'Dice trains faster on small objects' is true only for |z₀| below the crossing.",
         "Theory of this project.",
     ),
     Statement(
@@ -197,8 +201,8 @@ STATEMENTS = (
         "classes is 2/D − 1; as D → 1 both factors tend to p_t/(2π). Where the task's best Dice is "
         "½, the foreground keeps a relative weight of 3.",
         _USUAL,
-        "Dice does not mine hard pixels: the factor grows with p_t, so relative to BCE it weights "
-        "hard pixels down; and as D → 1 it rebalances nothing.",
+        "Dice does not mine hard pixels: the factor grows with p_t, so hard pixels weigh less than "
+        "under BCE. As D → 1 it no longer rebalances the classes.",
         "Theory of this project; Eelbode et al. 2020.",
     ),
     Statement(
@@ -206,19 +210,19 @@ STATEMENTS = (
         "Curvature",
         "The Hessian in p is (2/S²)(y1ᵀ + 1yᵀ) − (4I/S³)11ᵀ (with smoothing: S → S + s, "
         "4I → 2(2I + s)): rank 2 and indefinite. The loss is linear-fractional, so pseudolinear: "
-        "not convex, but without a spurious minimum in p.",
+        "not convex, but with no spurious minimum in p.",
         "Hard labels, 0 < T < N, one pooled region.",
-        "Convexity fails: the midpoint of two predictions may cost more than both on average.",
+        "Convexity fails: the loss at the midpoint of two predictions may exceed their mean loss.",
         "Theory of this project.",
     ),
     Statement(
         "C14",
         "Soft labels in the product form",
-        "The sign of the Dice gradient turns at yᵢ = D/2, so the optimum is a hard threshold. "
+        "The sign of the Dice gradient changes at yᵢ = D/2, so the optimum is a hard threshold. "
         "Squared Dice with fixed soft targets has its optimum at p = y. Taking the intersection as "
         "(Σp + Σy − Σ|p−y|)/2 (Dice semimetric) restores p = y.",
         "Soft labels in [0, 1], one pooled region, s = 0.",
-        "p = y is no minimum of Dice: at the truth itself its gradient pushes graded labels apart.",
+        "p = y is not a minimum of Dice: there its gradient pushes soft labels towards 0 and 1.",
         "Wang et al. 2023 (Dice semimetric losses).",
     ),
     Statement(
@@ -228,8 +232,9 @@ STATEMENTS = (
         "1[μ > D*/2] (hard, volume-biased), of squared Dice p = min(1, cμ) with c = 1/D₂* ≥ 1 "
         "(unclipped √(Σμ/Σμ²); graded, inflated), of BCE p = μ (unbiased).",
         "Noise independent between pixels; a ratio of expectations (many pixels pooled).",
-        "It does not hold per image when the noise is correlated within it: an annotator who "
-        "includes a whole block or does not leaves it empty where the rule fills it.",
+        "It fails per image when the noise is correlated within the image: if an annotator "
+        "includes a block as a whole or not at all, the per-image optimum can leave the block "
+        "empty where 1[μ > D*/2] fills it.",
         "Bertels et al. 2019, 2021; Nordström et al. 2022, 2023.",
     ),
     Statement(
@@ -240,18 +245,19 @@ STATEMENTS = (
         "present with probability μ and empty otherwise, predicted q there and 0 elsewhere, the "
         "expected step goes up iff μ/(1−μ) > s(qV + V + s)²/[(2V + s)(qV + s)²].",
         "T = 0 (first part); one image at a time (second part).",
-        "'Smooth only prevents 0/0': it sets the price of every false positive on an empty image. "
-        "Pooling over the batch penalises empties through 2I/S² instead.",
+        "'Smoothing only prevents 0/0': it also sets the cost of false positives on empty images. "
+        "Pooling over the batch penalises such false positives through 2I/S² instead.",
         "Tilborghs et al. 2022; theory of this project.",
     ),
     Statement(
         "C17",
         "Generalised Dice with an absent class",
-        "With w = 1/(T + ε)² all weight goes to the class that is not there and, unless the model "
-        "gives it next to no probability, the gradient vanishes. Capping at the largest finite "
-        "weight mends it. Its weighted sums are not in pixels: an s of 1 swamps them.",
+        "With w = 1/(T + ε)² the absent class has nearly all the weight, and the gradient vanishes "
+        "unless the model gives that class almost no probability. Capping the weight at the "
+        "largest finite one prevents this. The weighted sums do not count pixels: s = 1 dominates "
+        "them.",
         "A class with T = 0 among the pooled ones.",
-        "The uncapped formula learns nothing from such a batch.",
+        "The uncapped formula has no usable gradient on such a batch.",
         "Sudre et al. 2017; MONAI's capped weights.",
     ),
     Statement(
@@ -274,10 +280,10 @@ STATEMENTS = (
     Statement(
         "C20",
         "Self-adjusting Dice",
-        "With p replaced by (1−p)^α p, a positive pixel is at its best at p = 1/(1+α) and pushed "
-        "down beyond it.",
+        "With p replaced by (1−p)^α p, the loss of a foreground pixel is lowest at p = 1/(1+α); "
+        "beyond it the pixel is pushed down.",
         "Hard labels, α > 0.",
-        "A sure and right foreground pixel is pushed down.",
+        "A foreground pixel that is predicted correctly and with confidence is pushed down.",
         "Li et al. 2020.",
     ),
     Statement(
@@ -299,12 +305,97 @@ STATEMENTS = (
         "The entry is 0 for background pairs at I = 0 and for mixed pairs at p = y.",
         "The article this project starts from; theory of this project.",
     ),
+    Statement(
+        "C23",
+        "Adam",
+        "With ε = 0 a constant factor on the loss changes no step of Adam. The scales of C5, C12 "
+        "and C21 then matter only through the direction and through changes during training. A "
+        "saturated false negative leaves saturation within about |z₀|/(learning rate) steps as "
+        "long as its gradient exceeds ε. One logit shared by all foreground pixels has the "
+        "gradient −2e^z₀, so Adam stalls beyond |z₀| = log(2/ε), which is 19 at ε = 1e-8.",
+        "Adam with bias correction; p ≈ 0 on the background, s = 0.",
+        "'Adam rescales every gradient' fails below ε: there it stalls as SGD does (C11).",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C24",
+        "The background class undoes the balance",
+        "For the mean Dice of both classes of a two-class softmax at a constant prediction q, the "
+        "background class has the mass 2/(2 − q)² on the background as π → 0, against the "
+        "foreground class's 2π/q. The foreground's share falls from ½ to O(π): at π = 0.001 and "
+        "q = ½ from .5005 to .0049. At p = y the background class only adds the fraction ω.",
+        "Hard labels, 0 < T < N, one pooled region for each class, s = 0.",
+        "C5 holds without the background class: leave it out with [..., 1:] to keep the balance.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C25",
+        "Dice with cross-entropy",
+        "In Dice + λ·mean BCE cross-entropy has the larger logit gradient iff p_t < λS²/(2UN) on "
+        "the foreground and iff p_t < λS²/(2IN) on the background; both bounds tend to 2πλ as "
+        "D → 1. The best constant prediction solves 2π²q(1 − q) = λ(q − π)(q + π)²; as π → 0 it is "
+        "q = cπ with (c − 1)(c + 1)² = 2c/λ (c = 1.481 at λ = 1).",
+        _USUAL,
+        "'Dice + BCE weighs both equally' fails late in training: at λ = 1 and π = 0.003 "
+        "cross-entropy dominates only where p_t < 0.006. Count λ in units of 1/(2π).",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C26",
+        "Calibration of a hard prediction",
+        "With μ = P(y = 1), T = Σμ and D = 2Σpμ/(P + T), every hard p has mean |p − μ| = "
+        "(1 − D)(P + T)/N. The optimum of Dice, of volume V, has the calibration error "
+        "π(1 + V/T)(1 − D*).",
+        "p in {0, 1}; labels pooled over many pixels.",
+        "For soft p it is an upper bound only: p = μ has no calibration error.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C27",
+        "Volume",
+        "J ≤ P/T ≤ 1/J for every p in [0, 1]. The optimum of Dice under label noise, 1[μ > D*/2], "
+        "attains both ends: its volume error can be as large as its Jaccard index allows.",
+        "T > 0, I > 0, s = 0.",
+        "",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C28",
+        "Per batch or per image",
+        "Pooled Dice is the mean of the images' Dice weighted by Sᵢ: D_pool = ΣSᵢDᵢ/ΣSᵢ, so "
+        "D_pool − mean D = Cov(S, D)/E[S]. Pooled over B images, the foreground of image i has "
+        "(2 − D_pool)/(2 − Dᵢ)·B·Sᵢ/ΣS times the gradient that it has in the mean over images.",
+        "Sᵢ > 0, s = 0.",
+        "The two are equal only if S and D are uncorrelated over the images.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C29",
+        "The batch size is part of the loss",
+        "Dice pooled over a random batch of B images is biased: E[D_B] − D = (D·Var S − "
+        "Cov(2I, S))/(B·E[S]²) + O(B⁻²). Mean BCE is unbiased. The mean of the losses of several "
+        "microbatches has the microbatch's bias; summing their sums first removes it.",
+        "Images drawn independently; pooled Dice, s = 0.",
+        "'The batch size changes the noise only' holds for BCE, not for Dice.",
+        "Theory of this project.",
+    ),
+    Statement(
+        "C30",
+        "The optimum of one image",
+        "With independent labels the mask with the best expected Dice of one image is the set of "
+        "the k most probable pixels for some k, and no case is known in which it leaves out a "
+        "pixel with μ > ½. The expected Dice of the k most probable pixels is "
+        "2∫₀¹ xᵏ ∏ᵢ(1 − μᵢ + μᵢx) Σ_{j≤k} μⱼ/(1 − μⱼ + μⱼx) dx.",
+        "Labels independent between pixels; Dice 1 if mask and labels are empty.",
+        "1[μ > D*/2] (C15) is not always the optimum, and no threshold is right for all images.",
+        "Dai & Li 2023 (RankDice); theory of this project.",
+    ),
 )
 
 MYTHS = (
     Myth(
         "Dice up-weights the foreground throughout training.",
-        "At the start it suppresses the background; as D → 1 both classes weigh the same.",
+        "Early on it suppresses the background; as D → 1 both classes weigh the same.",
         ("C5", "C12"),
     ),
     Myth("Dice mines hard pixels.", "Against BCE it weights hard pixels down.", ("C12",)),
@@ -321,7 +412,7 @@ MYTHS = (
     ),
     Myth(
         "Jaccard beats Dice per image.",
-        "Within one region they pull in the same direction: the choice is a step size.",
+        "Within one region their gradients are parallel: they differ in step size only.",
         ("C3",),
     ),
 )
@@ -342,7 +433,7 @@ def theory_markdown() -> str:
     for s in STATEMENTS:
         lines += [f"### {s.id}. {s.title}", "", s.statement, "", f"*Holds when:* {s.condition}", ""]
         if s.outside:
-            lines += [f"*Where it ends:* {s.outside}", ""]
+            lines += [f"*Where it fails:* {s.outside}", ""]
         lines += [f"*Source:* {s.source}", ""]
     lines += ["## Myths", ""]
     lines += [f"- “{m.text}” {m.answer} ({', '.join(m.claims)})" for m in MYTHS]

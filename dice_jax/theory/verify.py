@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dice_jax.theory.claim_checks import CHECKS
-from dice_jax.theory.problems import Check, Lab, Record
+from dice_jax.theory.checks import CHECKS
+from dice_jax.theory.problems import Check, CheckLog, Problems
 from dice_jax.theory.statements import STATEMENTS
 
 __all__ = ["ClaimResult", "verify_claims"]
@@ -21,19 +21,19 @@ __all__ = ["ClaimResult", "verify_claims"]
 
 @dataclasses.dataclass(frozen=True)
 class ClaimResult:
-    """What became of one statement.
+    """The result of testing one statement.
 
     Args:
         id: ``"C1"``, ``"C2"``, ….
         statement: what is said to hold.
-        condition: when.
+        condition: when it holds.
         source: where it comes from.
         verified: whether every comparison stayed within its tolerance.
         worst_error: how far the worst case found was from the closed form, or the worst violation;
             always finite (1e30 stands for NaN and more).
         counterexample: where the statement, the article or a common belief fails outside the
             condition, with its numbers; ``None`` if there is no such place.
-        seconds: how long it took.
+        seconds: the time it took.
         title: a few words.
         checks: every comparison that was made, with its error and tolerance.
 
@@ -105,16 +105,16 @@ def verify_claims(
 ) -> tuple[ClaimResult, ...]:
     r"""Test the statements about Dice gradients against `jax.grad` of the library's own losses.
 
-    Random problems, in float64, against formulas written in NumPy; for some (C3, C4, C6, C10, C12)
-    also problems that an optimiser has made as bad as it could. Nothing global is changed: float64
-    is switched on inside only.
+    The losses' values and gradients on random problems are compared, in float64, with formulas
+    written in NumPy. For C3, C4, C6, C10 and C12 a random search also looks for the worst problem.
+    float64 is switched on inside only; no global setting changes.
 
     Args:
-        key: a JAX random key for the problems; ``None``: always the same ones.
+        key: a JAX random key for the problems; ``None`` uses the same problems in every call.
         trials: how many random problems each statement is tried on, at least 8.
         only: ids to test, such as ``["C10"]``; ``None``: all of them.
         losses: functions to test instead of the library's, by public name, such as
-            ``{"dice_loss": mine}``: to hold another implementation against the theory.
+            ``{"dice_loss": mine}``. This tests another implementation against the theory.
         progress: called with each id before it is tested.
 
     Returns:
@@ -141,16 +141,16 @@ def verify_claims(
     seed = _seed(key)
     statements = {s.id: s for s in STATEMENTS}
     results = []
-    # One bench, so that a loss is compiled once for all statements.
-    lab = Lab(seed, trials, functions)
+    # One object for all statements: it compiles each loss once.
+    problems = Problems(seed, trials, functions)
     for name in chosen:
         if progress is not None:
             progress(name)
-        # Its own random numbers: a statement alone is tested on the same problems as among others.
-        lab.rng = np.random.default_rng([*seed, int(name[1:])])
-        record, start = Record(), time.perf_counter()
+        # Each statement has its own random numbers, so ``only`` does not change its problems.
+        problems.rng = np.random.default_rng([*seed, int(name[1:])])
+        log, start = CheckLog(), time.perf_counter()
         with jax.enable_x64(True), np.errstate(all="ignore"):
-            CHECKS[name](lab, record)
+            CHECKS[name](problems, log)
         statement = statements[name]
         results.append(
             ClaimResult(
@@ -158,12 +158,12 @@ def verify_claims(
                 statement=statement.statement,
                 condition=statement.condition,
                 source=statement.source,
-                verified=all(check.passed for check in record.checks),
-                worst_error=max(check.error for check in record.checks),
-                counterexample=record.counterexample,
+                verified=all(check.passed for check in log.checks),
+                worst_error=max(check.error for check in log.checks),
+                counterexample=log.counterexample,
                 seconds=time.perf_counter() - start,
                 title=statement.title,
-                checks=tuple(record.checks),
+                checks=tuple(log.checks),
             )
         )
     return tuple(results)

@@ -105,7 +105,17 @@ PAGES = {
     ),
     "theory": Page(
         "Theory",
-        ("theory.verify", "theory.statements", "theory.closed_forms", "theory.optima"),
+        (
+            "theory.verify",
+            "theory.statements",
+            "theory.closed_forms.gradients",
+            "theory.closed_forms.masses",
+            "theory.closed_forms.hessians",
+            "theory.closed_forms.escape",
+            "theory.closed_forms.pooling",
+            "theory.best_constants",
+            "theory.optima",
+        ),
         "The statements of the [theory page](../theory.md), what checks them, and their closed "
         "forms as functions.",
     ),

@@ -181,7 +181,7 @@ def test_the_command_draws_a_users_mask(files, capsys):
     expected = analysis.worked_example(MASK, analysis.read_prediction(files / "p.png"), smooth=0.0)
     assert f"{expected.ratio:.4g}" in text
     assert main(arguments) == 0
-    assert "made prediction" in (out / "index.html").read_text()
+    assert "substitute prediction" in (out / "index.html").read_text()
 
 
 def test_the_command_takes_an_empty_mask(files):

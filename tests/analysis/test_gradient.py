@@ -1,4 +1,4 @@
-"""Pixel gradients, their closed form and their balance: doors, masks, axes, types, transforms."""
+"""Pixel gradients, their closed form and their balance: masks, axes, types, transforms, errors."""
 
 import subprocess
 import sys
@@ -65,6 +65,15 @@ def test_a_masked_pixel_has_no_gradient_and_changes_none(dtype):
     )
 
 
+def test_a_fractional_weight_multiplies_the_gradient_of_its_pixel():
+    weight = RNG.uniform(0.1, 2.5, P.shape).astype(np.float32)
+    for axis in (None, (1, 2)):
+        sums = partial(dj.region_sums, axis=axis, where=weight)
+        found = analysis.pixel_gradient(dj.dice_loss, P, Y, sums=sums)
+        closed = analysis.dice_pixel_gradient(sums(P, Y), Y, axis=axis, where=weight)
+        np.testing.assert_allclose(closed, found, rtol=1e-5)
+
+
 def test_logit_space_and_softmax():
     z = np.log(P / (1 - P))
     at_logits = analysis.pixel_gradient(dj.dice_loss, z, Y, sums=dj.sigmoid_region_sums)
@@ -126,7 +135,27 @@ def test_the_balance_is_that_of_numpy():
         )
 
 
-def test_without_foreground_the_balance_says_so_and_is_no_nan():
+def test_a_fractional_weight_multiplies_every_part_of_the_balance():
+    gradient, weight = RNG.normal(size=P.shape), RNG.uniform(0.1, 2.5, P.shape)
+    with jax.enable_x64(True):
+        found = analysis.gradient_balance(gradient, Y, axis=(1, 2), where=weight)
+    size = np.abs(gradient)
+
+    def total(x):
+        return (weight * x).sum((1, 2))
+
+    masses = total(Y * size), total((1 - Y) * size)
+    counts = total(Y), total(1 - Y)
+    np.testing.assert_allclose(found.foreground_mass, masses[0], rtol=1e-12)
+    np.testing.assert_allclose(found.background_mass, masses[1], rtol=1e-12)
+    np.testing.assert_allclose(found.foreground_count, counts[0], rtol=1e-12)
+    np.testing.assert_allclose(found.background_count, counts[1], rtol=1e-12)
+    np.testing.assert_allclose(found.foreground_share, masses[0] / (masses[0] + masses[1]))
+    ratio = masses[0] / counts[0] / (masses[1] / counts[1])
+    np.testing.assert_allclose(found.ratio, ratio, rtol=1e-12)
+
+
+def test_without_foreground_the_balance_is_zero_and_not_nan():
     empty = np.zeros_like(Y)
     gradient = analysis.pixel_gradient(dj.dice_loss, P, empty)
     found = analysis.gradient_balance(gradient, empty)
@@ -142,7 +171,7 @@ def test_without_foreground_the_balance_says_so_and_is_no_nan():
     np.testing.assert_allclose(analysis.dice_pixel_gradient(sums, empty), gradient, rtol=1e-5)
 
 
-def test_nothing_counted_and_nothing_there_give_a_zero_gradient():
+def test_a_masked_region_and_an_empty_one_have_a_zero_gradient():
     nothing = dj.region_sums(P, Y, where=np.zeros(P.shape, bool))
     assert (analysis.dice_pixel_gradient(nothing, Y) == 0).all()
     zero = jnp.zeros(4)

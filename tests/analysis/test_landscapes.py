@@ -29,7 +29,8 @@ def test_the_landscape_is_that_of_numpy(picture):
     np.testing.assert_allclose(picture.background_gradient, 900 * index / (s + 1), rtol=1e-4)
     slope = foreground * (1 - foreground)
     np.testing.assert_allclose(picture.foreground_flow, (2 - index) / (s + 1) * slope, rtol=1e-4)
-    assert (np.asarray(picture.background_flow) < 0).all()
+    slope = background * (1 - background)
+    np.testing.assert_allclose(picture.background_flow, -index / (s + 1) * slope, rtol=1e-4)
 
 
 def test_the_size_curve_is_that_of_numpy():
@@ -49,7 +50,10 @@ def test_the_smoothing_curve_is_that_of_the_statement():
     i = 8.0
     u = 8.0 + 196 + 20 - i
     np.testing.assert_allclose(curve.ratio, (2 * u + smooths) / (2 * i + smooths), rtol=1e-4)
-    assert (np.asarray(curve.foreground_gradient) < 0).all()
+    size = i + u + smooths
+    foreground, background = -(2 * u + smooths) / size**2, (2 * i + smooths) / size**2
+    np.testing.assert_allclose(curve.foreground_gradient, foreground, rtol=1e-4)
+    np.testing.assert_allclose(curve.background_gradient, background, rtol=1e-4)
 
 
 P = np.random.default_rng(0).uniform(0.1, 0.9, 30)

@@ -1,4 +1,4 @@
-"""The monitor's numbers, and the failures that real libraries have shipped, caught."""
+"""The monitor's numbers, and its alarms for failures that real libraries have had."""
 
 import jax
 import jax.numpy as jnp

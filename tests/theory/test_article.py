@@ -1,4 +1,4 @@
-"""Every sentence of the article that this project starts from, held against the code."""
+"""Every sentence of the article that this project starts from, tested against the code."""
 
 from functools import partial
 
@@ -173,7 +173,7 @@ def test_where_the_articles_chain_of_inequalities_fails(foreground, background, 
     assert ratio == pytest.approx(1.0 if fails == "both" else rest / intersection, rel=1e-5)
 
 
-def test_no_overlap_no_price_for_false_positives():
+def test_without_overlap_false_positives_cost_nothing():
     p = np.where(Y == 1, 0.0, 0.5).astype(np.float32)
     gradient = np.asarray(_gradient(jnp.asarray(p), Y, 0.0))
     assert (gradient[Y == 0] == 0).all()
@@ -212,7 +212,7 @@ def test_every_pixels_output_affects_every_pixels_gradient_and_bce_is_not_like_t
             assert bool((before != after)[1:].any()) == changes
 
 
-def test_where_a_pixel_does_not_feel_another():
+def test_where_one_pixel_does_not_affect_another():
     """The exceptions: background pairs at I = 0, and mixed pairs at p = y."""
     y = np.array([1.0, 1, 0, 0, 0])
     loss = partial(dj.dice_loss, smooth=0.0)

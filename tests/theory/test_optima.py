@@ -1,4 +1,4 @@
-"""Oracles against brute force, and small models trained to them."""
+"""Closed-form optima against brute force, and small models trained to reach them."""
 
 import itertools
 from functools import partial
@@ -44,7 +44,7 @@ def _with(loss, **options):
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.3])
-def test_a_bias_only_model_lands_on_the_oracle(fraction):
+def test_a_bias_only_model_reaches_the_optimum(fraction):
     """C6: the sharpest end-to-end test there is."""
     count = 2000
     target = fraction * count
@@ -66,13 +66,13 @@ def test_a_bias_only_model_lands_on_the_oracle(fraction):
     assert smoothed == pytest.approx(expected, abs=5e-3)
 
 
-def test_the_articles_smoothing_turns_a_small_object_round():
+def test_with_the_articles_smoothing_a_small_object_is_predicted_empty():
     count, target = 4000, 40
     fraction = target / count
     assert float(analysis.dice_best_constant(fraction, target)) == 0
     assert _bias_only(dj.dice_loss, fraction, count) < 0.01
     assert _bias_only(_with(dj.dice_loss, smooth=SMOOTH), fraction, count) > 0.99
-    # At equality, any constant is as good.
+    # At equality every constant has the same loss.
     flat = 2 * 0.25 * 4 / (1 - 2 * 0.25)
     assert float(analysis.dice_best_constant(0.25, 4.0, smooth=flat)) == 0.5
 
@@ -84,36 +84,36 @@ def _expected_dice(p, mu):
     return 2 * (p * mu).sum() / (p.sum() + mu.sum())
 
 
-def test_the_dice_oracle_beats_every_mask():
-    oracle = analysis.dice_oracle(jnp.asarray(MU, jnp.float32))
+def test_the_optimum_of_dice_beats_every_mask():
+    optimum = analysis.dice_oracle(jnp.asarray(MU, jnp.float32))
     masks = np.array(list(itertools.product([0, 1], repeat=MU.size)))
     best = max(masks, key=lambda mask: _expected_dice(mask, MU) if mask.any() else 0)
-    np.testing.assert_array_equal(oracle.prediction, best)
-    assert float(oracle.dice) == pytest.approx(_expected_dice(best, MU), rel=1e-6)
-    np.testing.assert_array_equal(oracle.prediction, float(oracle.dice) / 2 < MU)
-    # Biased in volume, and beyond ½: a pixel that is more likely background is filled.
-    assert (np.asarray(oracle.prediction)[MU < 0.5] == 1).any()
+    np.testing.assert_array_equal(optimum.prediction, best)
+    assert float(optimum.dice) == pytest.approx(_expected_dice(best, MU), rel=1e-6)
+    np.testing.assert_array_equal(optimum.prediction, float(optimum.dice) / 2 < MU)
+    # The volume is biased: a pixel that is more likely background is filled.
+    assert (np.asarray(optimum.prediction)[MU < 0.5] == 1).any()
 
 
-def test_the_squared_dice_oracle_beats_a_grid_and_clips():
-    oracle = analysis.squared_dice_oracle(jnp.asarray(MU, jnp.float32))
+def test_the_optimum_of_squared_dice_beats_a_grid_and_clips():
+    optimum = analysis.squared_dice_oracle(jnp.asarray(MU, jnp.float32))
     scales = np.linspace(0.1, 5, 20001)
     p = np.minimum(1, scales[:, None] * MU)
     values = 2 * (p * MU).sum(1) / ((p**2).sum(1) + MU.sum())
-    assert float(oracle.optimum) == pytest.approx(values.max(), rel=1e-6)
-    np.testing.assert_allclose(oracle.prediction, p[values.argmax()], atol=1e-3)
-    assert (np.asarray(oracle.prediction) == 1).any()
-    assert (np.asarray(oracle.prediction) >= MU.astype(np.float32)).all()
-    assert float(oracle.dice) == pytest.approx(
-        _expected_dice(np.asarray(oracle.prediction, float), MU), rel=1e-5
+    assert float(optimum.optimum) == pytest.approx(values.max(), rel=1e-6)
+    np.testing.assert_allclose(optimum.prediction, p[values.argmax()], atol=1e-3)
+    assert (np.asarray(optimum.prediction) == 1).any()
+    assert (np.asarray(optimum.prediction) >= MU.astype(np.float32)).all()
+    assert float(optimum.dice) == pytest.approx(
+        _expected_dice(np.asarray(optimum.prediction, float), MU), rel=1e-5
     )
 
 
-def test_the_cross_entropy_oracle_is_the_posterior():
-    oracle = analysis.cross_entropy_oracle(jnp.asarray([0.0, 0.25, 1.0]))
-    np.testing.assert_array_equal(oracle.prediction, [0, 0.25, 1])
+def test_the_optimum_of_cross_entropy_is_the_posterior():
+    optimum = analysis.cross_entropy_oracle(jnp.asarray([0.0, 0.25, 1.0]))
+    np.testing.assert_array_equal(optimum.prediction, [0, 0.25, 1])
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / 3
-    assert float(oracle.optimum) == pytest.approx(entropy, rel=1e-6)
+    assert float(optimum.optimum) == pytest.approx(entropy, rel=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def noisy():
 
 
 @pytest.mark.parametrize(
-    ("loss", "oracle", "tolerance"),
+    ("loss", "optimum_of", "tolerance"),
     [
         (dj.binary_cross_entropy_loss, analysis.cross_entropy_oracle, 0.02),
         (_with(dj.dice_loss, smooth=SMOOTH), analysis.dice_oracle, 0.02),
@@ -132,10 +132,10 @@ def noisy():
     ],
     ids=["bce", "dice", "squared dice"],
 )
-def test_a_model_trained_on_noisy_labels_lands_on_the_oracle(noisy, loss, oracle, tolerance):
+def test_a_model_trained_on_noisy_labels_reaches_the_optimum(noisy, loss, optimum_of, tolerance):
     """C15: hard for Dice, graded and inflated for squared Dice, unbiased for cross-entropy."""
     found = _train(loss, np.zeros(MU.size), noisy, steps=500)
-    expected = oracle(jnp.asarray(MU, jnp.float32)).prediction
+    expected = optimum_of(jnp.asarray(MU, jnp.float32)).prediction
     np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
@@ -148,7 +148,7 @@ def test_a_model_trained_on_noisy_labels_lands_on_the_oracle(noisy, loss, oracle
     ],
     ids=["dice", "squared dice", "semimetric"],
 )
-def test_a_model_trained_on_soft_labels_lands_on_the_oracle(loss, expected):
+def test_a_model_trained_on_soft_labels_reaches_the_optimum(loss, expected):
     """C14: a hard threshold for the product form, the labels themselves for the others."""
     soft = jnp.asarray(MU, jnp.float32)
     found = _train(loss, np.zeros(MU.size), soft, steps=700)
@@ -158,14 +158,14 @@ def test_a_model_trained_on_soft_labels_lands_on_the_oracle(loss, expected):
 
 @pytest.mark.parametrize(("presence", "ends"), [(0.3, 0.0), (0.7, 1.0)])
 def test_a_region_that_is_there_or_not_is_filled_or_left_out(presence, ends):
-    """C16: per image, from a start above both break-evens, to the oracle's end."""
+    """C16: per image, from a start above both break-evens, to the end that is the optimum."""
     volume, smooth = 20.0, 5.0
-    oracle = analysis.empty_image_oracle(presence, volume, smooth=smooth)
-    assert float(oracle.prediction) == ends
+    optimum = analysis.empty_image_oracle(presence, volume, smooth=smooth)
+    assert float(optimum.prediction) == ends
     grid = np.linspace(0, 1, 1001)
     there = (2 * grid * volume + smooth) / (grid * volume + volume + smooth)
     value = presence * there + (1 - presence) * smooth / (grid * volume + smooth)
-    assert float(oracle.dice) == pytest.approx(value.max(), rel=1e-6)
+    assert float(optimum.dice) == pytest.approx(value.max(), rel=1e-6)
     assert grid[value.argmax()] == ends
     # The break-even odds are where the slope of that curve turns.
     middle = slice(200, 800, 100)
@@ -175,6 +175,6 @@ def test_a_region_that_is_there_or_not_is_filled_or_left_out(presence, ends):
 
 
 def test_an_all_zero_posterior_is_no_nan():
-    oracle = analysis.dice_oracle(jnp.zeros(4))
-    assert float(oracle.dice) == 1
-    assert (oracle.prediction == 0).all()
+    optimum = analysis.dice_oracle(jnp.zeros(4))
+    assert float(optimum.dice) == 1
+    assert (optimum.prediction == 0).all()

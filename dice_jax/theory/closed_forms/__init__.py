@@ -1,0 +1,1 @@
+"""What the statements assert, as functions: gradients, masses, curvature, escape times."""
