@@ -1,4 +1,4 @@
-"""The study as function calls, for a notebook; the command line stands on the same."""
+"""The study as function calls, for a notebook; the command line uses the same functions."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.analysis.summary import runs_table, summary_table
-from experiments.analysis.tiers import read_tiers
+from experiments.analysis.model_runs import read_models
+from experiments.analysis.tables import runs_table, summary_table
 from experiments.config import StudyConfig
-from experiments.reporting.findings import findings as findings_of
-from experiments.reporting.findings import theory_findings
-from experiments.reporting.predictions import Check
-from experiments.reporting.predictions import predictions as theory_checks
-from experiments.reporting.report import draw, write_report
-from experiments.reporting.words import MODEL_NAMES
-from experiments.runs.directory import load_config, load_runs
+from experiments.presets import study_configs
+from experiments.reporting.rendering import MODEL_NAMES
+from experiments.reporting.sentences import findings as findings_of
+from experiments.reporting.sentences import theory_findings
+from experiments.reporting.theory_checks import Check
+from experiments.reporting.theory_checks import predictions as predictions_of
+from experiments.reporting.writer import draw, write_report
+from experiments.runs.directory import load_runs
 from experiments.runs.distributed import Alone, Processes
-from experiments.runs.plan import tiers
 from experiments.runs.progress import Progress, for_this_terminal
 from experiments.runs.study import run_study
 
@@ -28,27 +28,24 @@ __all__ = ["compare", "figures", "findings", "predictions", "run", "summary"]
 
 
 def run(
-    tiers: Sequence[StudyConfig],
+    configs: Sequence[StudyConfig],
     out: Path,
     progress: Progress,
     *,
     processes: Processes | None = None,
     **how: Any,
 ) -> int:
-    """Train what is missing of a study and write its report.
+    """Train what is missing of a study, write its report, and return how many runs were trained.
 
     Args:
-        tiers: the study, one `StudyConfig` per model.
+        configs: the study, one `StudyConfig` per model.
         out: its directory.
         progress: is told of every step and run.
         processes: that train together; ``None``: this one alone.
         **how: further arguments of `study.run_study`.
-
-    Returns:
-        How many runs were trained.
     """
     processes = processes or Alone()
-    trained = run_study(tiers, out, progress, processes=processes, **how)
+    trained = run_study(configs, out, progress, processes=processes, **how)
     processes.decide(lambda: write_report(out))
     return trained
 
@@ -65,15 +62,15 @@ def compare(
 ) -> pd.DataFrame:
     """Train, evaluate and report a study, and return its summary.
 
-    Finished runs in ``out`` are kept: calling it again trains only what is missing.
+    Finished runs in ``out`` stay: calling it again trains only what is missing.
 
     Args:
         out: the study's directory.
         preset: a name in `presets.PRESETS`.
-        losses: the arms, e.g. ``["bce", "dice", "dice+bce"]``.
+        losses: what to compare, for example ``["bce", "dice", "dice+bce"]``.
         model: bias, linear or unet; ``None``: those that the preset runs.
         fractions: foreground fractions.
-        progress: where to tell how far it is; ``None``: a bar or lines.
+        progress: shows the progress; ``None``: a bar or lines.
         **settings: further fields of `config.StudyConfig`: ``seeds``, ``steps``, ``image_size``…
 
     Returns:
@@ -82,66 +79,48 @@ def compare(
     Raises:
         ConfigError: if the study cannot be run, or ``out`` holds another one.
     """
-    asked = tiers(
-        preset,
-        model,
-        losses=None if losses is None else tuple(losses),
-        fractions=None if fractions is None else tuple(fractions),
-        **settings,
-    )
-    run(asked, Path(out), for_this_terminal() if progress is None else progress)
+    settings["losses"] = None if losses is None else tuple(losses)
+    settings["fractions"] = None if fractions is None else tuple(fractions)
+    configs = study_configs(preset, model, **settings)
+    run(configs, Path(out), for_this_terminal() if progress is None else progress)
     return summary(out)
 
 
 def summary(out: str | Path = "runs/quick") -> pd.DataFrame:
-    """Return the summary of a study's directory.
-
-    Args:
-        out: the directory.
-
-    Returns:
-        One row per loss, fraction and model.
-    """
-    load_config(Path(out))
+    """Return the summary of a study's directory: one row per loss, fraction and model."""
     return summary_table(runs_table(load_runs(Path(out))))
 
 
 def findings(out: str | Path = "runs/quick") -> dict[str, list[str]]:
-    """Say what a study found, in sentences.
+    """Say what a study found.
 
     Args:
-        out: the directory.
+        out: the study's directory.
 
     Returns:
-        Sentences by model, the richest first, and under "theory" how its predictions fared.
+        Sentences by model, the largest model first, and under "theory" how many of theory's
+        predictions agree.
     """
-    studied = read_tiers(Path(out))
-    found = {MODEL_NAMES[tier.config.model]: findings_of(tier) for tier in studied}
-    checks = [check for tier in studied for check in theory_checks(tier)]
+    models = read_models(Path(out))
+    found = {MODEL_NAMES[model.config.model]: findings_of(model) for model in models}
+    checks = [check for model in models for check in predictions_of(model)]
     return found | ({"theory": [theory_findings(checks)]} if checks else {})
 
 
 def predictions(out: str | Path = "runs/quick") -> pd.DataFrame:
-    """Put what theory predicts beside what a study saw.
+    """Compare what theory predicts with what a study observed.
 
     Args:
-        out: the directory.
+        out: the study's directory.
 
     Returns:
-        One row per check: its claim, model, loss and fraction, theory's number, what was seen with
-        its 95 % interval, and whether they agree (``None``: nothing can be said).
+        One row per check: its claim, model, loss and fraction, theory's number, the observed one
+        with its 95 % interval, and whether they agree (``None``: undecided).
     """
-    checks = [check for tier in read_tiers(Path(out)) for check in theory_checks(tier)]
+    checks = [check for model in read_models(Path(out)) for check in predictions_of(model)]
     return pd.DataFrame(checks, columns=list(Check._fields))
 
 
 def figures(out: str | Path = "runs/quick") -> dict[str, Figure]:
-    """Draw a study's figures.
-
-    Args:
-        out: the directory.
-
-    Returns:
-        Matplotlib figures by name.
-    """
+    """Draw a study's figures: Matplotlib figures by name."""
     return draw(Path(out))

@@ -1,9 +1,20 @@
-"""The one error that is the user's to mend."""
+"""The one error that a user can correct, and the hint for a misspelt name."""
 
 from __future__ import annotations
 
-__all__ = ["ConfigError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "unknown_name"]
 
 
 class ConfigError(ValueError):
-    """A study that cannot be run as asked; the message is one line that says what to change."""
+    """A study that cannot be run as asked. The message is one line that says what to change."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> ConfigError:
+    """Make the error for a name that is not known, with the nearest known one."""
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ConfigError(f"unknown {kind} {name!r}{hint}; known are {', '.join(known)}{more}")

@@ -1,4 +1,4 @@
-"""Presets, and what a user changes in them: one `StudyConfig` comes out."""
+"""Presets: studies that have a name, and the changes that a user makes to them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import StudyConfig
-from experiments.errors import ConfigError
+from experiments.errors import ConfigError, unknown_name
 from experiments.images.folder import measured, read_folder
+from experiments.learning.arms import canonical_name
+from experiments.learning.models import MODELS
 
-__all__ = ["PRESETS", "resolve"]
+__all__ = ["MEASURED", "PRESETS", "resolve", "study_configs"]
 
 # A bias-only Dice run has to walk far out, a linear one is convex enough: no grid needed. At 0.1 a
 # linear BCE run is far from rest after 300 steps (foreground share 0.13 at π = 0.003, not ½).
@@ -121,59 +123,71 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
 
 
 # What --data measures, and what it has no use for.
-_MEASURED = (
+MEASURED = (
     "fractions", "image_size", "image_width", "train_images", "validation_images", "test_images",
 )  # fmt: skip
 _SYNTHETIC = ("shape", "objects", "object_pixels", "empty_share", "reference_dice")
 
+# Presets that do not run every model unless one is named.
+_MODELS_OF_PRESET = {"quick": ("unet",)}
 
-def resolve(
-    preset: str = "quick",
-    model: str | None = None,
-    *,
-    data: str | Path | None = None,
-    **changes: Any,
-) -> StudyConfig:
-    """Take a preset and change what was asked for.
+
+def study_configs(
+    preset: str = "quick", model: str | None = None, **changes: Any
+) -> tuple[StudyConfig, ...]:
+    """Take a preset's models and apply the same changes to each of them.
 
     Args:
         preset: a name in `PRESETS`.
-        model: bias, linear or unet; ``None``: the U-Net.
-        data: a directory of a user's own images/ and masks/, see `folder.read_folder`; what it
-            holds decides the fraction, the image size and how many images there are.
+        model: bias, linear or unet; ``None``: those that the preset runs.
         **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
 
     Returns:
-        The settings.
+        One `StudyConfig` per model, the cheapest model first.
 
     Raises:
         ConfigError: if a name is unknown or the result cannot be run.
     """
+    models = _MODELS_OF_PRESET.get(preset, tuple(MODELS)) if model is None else (model,)
+    return tuple(resolve(preset, name, **changes) for name in models)
+
+
+def resolve(
+    preset: str = "quick",
+    model: str = "unet",
+    *,
+    data: str | Path | None = None,
+    **changes: Any,
+) -> StudyConfig:
+    """Take one model of a preset and change what was asked for; see `study_configs`."""
     if preset not in PRESETS:
-        raise ConfigError(f"unknown preset {preset!r}; known are {', '.join(PRESETS)}")
+        raise unknown_name("preset", preset, PRESETS)
     models = PRESETS[preset]
-    model = "unet" if model is None else model
     if model not in models:
-        raise ConfigError(f"unknown model {model!r}; known are {', '.join(models)}")
+        raise unknown_name("model", model, models)
     given = {k: v for k, v in changes.items() if v is not None}
-    unknown = set(given) - {field.name for field in dataclasses.fields(StudyConfig)}
-    if unknown:
-        raise ConfigError(f"unknown setting {', '.join(sorted(unknown))}")
+    known = [field.name for field in dataclasses.fields(StudyConfig)]
+    for name in given:
+        if name not in known:
+            raise unknown_name("setting", name, known)
+    if "losses" in given:
+        given["losses"] = tuple(map(canonical_name, given["losses"]))
     if data is not None:
         given = _of_folder(Path(data), models[model], given)
     return dataclasses.replace(models[model], **given)
 
 
 def _of_folder(path: Path, preset: StudyConfig, given: dict[str, Any]) -> dict[str, Any]:
-    for names, why in ((_MEASURED, "is measured"), (_SYNTHETIC, "is for synthetic images")):
+    for names, why in ((MEASURED, "is measured"), (_SYNTHETIC, "is for synthetic images")):
         for name in names:
             if name in given:
                 raise ConfigError(f"{name} {why}: leave it out beside data {path}")
     found = measured(read_folder(path), path)
     # A preset's batch is meant for the preset's many images.
     batch = min(preset.batch_size, found["train_images"])
-    synthetic = {name: _DEFAULTS[name] for name in _SYNTHETIC}
+    synthetic = {
+        field.name: field.default
+        for field in dataclasses.fields(StudyConfig)
+        if field.name in _SYNTHETIC
+    }
     return {"batch_size": batch, **given, **synthetic, **found, "data": os.path.normpath(path)}
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(StudyConfig)}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import (
     EQUIVALENCE_MARGIN,
     LEAST_SEEDS,
@@ -18,11 +19,10 @@ from experiments.analysis.statistics import (
     mean_interval,
     resolvable_margin,
 )
-from experiments.analysis.summary import cell_of, paired_differences
-from experiments.analysis.tiers import Tier
+from experiments.analysis.tables import cell_of, paired_differences
 from experiments.config import StudyConfig
 
-__all__ = ["Contrast", "baseline_of", "contrasts", "primary_loss"]
+__all__ = ["Contrast", "baseline_contrasts", "baseline_of", "primary_loss"]
 
 
 class Contrast(NamedTuple):
@@ -73,21 +73,23 @@ def primary_loss(config: StudyConfig) -> str | None:
     return "dice" if "dice" in others else next(iter(others), None)
 
 
-def contrasts(tier: Tier, loss: str, fractions: Sequence[float] | None = None) -> list[Contrast]:
+def baseline_contrasts(
+    model: ModelRuns, loss: str, fractions: Sequence[float] | None = None
+) -> list[Contrast]:
     """Compare an arm at 0.5 with the baseline at its tuned threshold, at every fraction.
 
     Args:
-        tier: the study's.
+        model: the study's.
         loss: the arm.
         fractions: one family of tests; ``None``: all of the study's.
 
     Returns:
         One `Contrast` per fraction, the largest first.
     """
-    fractions = tier.fractions if fractions is None else fractions
-    baseline = baseline_of(tier.config)
+    fractions = model.fractions if fractions is None else fractions
+    baseline = baseline_of(model.config)
     seeds = [
-        paired_differences(tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
+        paired_differences(model.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
         for fraction in fractions
     ]
     tested = [d if len(d) >= LEAST_SEEDS else np.array([]) for d in seeds]
@@ -98,7 +100,7 @@ def contrasts(tier: Tier, loss: str, fractions: Sequence[float] | None = None) -
             loss,
             fraction,
             mean_interval(differences),
-            _lost(tier, (loss, baseline), fraction),
+            _lost(model, (loss, baseline), fraction),
             float(p_value),
             float(equivalence),
             resolvable_margin(
@@ -112,10 +114,10 @@ def contrasts(tier: Tier, loss: str, fractions: Sequence[float] | None = None) -
     ]
 
 
-def _lost(tier: Tier, losses: Sequence[str], fraction: float) -> int:
+def _lost(model: ModelRuns, losses: Sequence[str], fraction: float) -> int:
     """Count the seeds of which one of the arms diverged."""
     seeds: set[int] = set()
     for loss in losses:
-        cell = cell_of(tier.runs, loss, fraction)
+        cell = cell_of(model.runs, loss, fraction)
         seeds |= set(cell[cell["status"] == "diverged"]["seed"])
     return len(seeds)

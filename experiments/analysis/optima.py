@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.theory import posterior_volume_bias
-from experiments.analysis.tiers import Tier
 from experiments.config import StudyConfig
 from experiments.runs.data import splits
 
@@ -27,21 +27,21 @@ class PosteriorBias(NamedTuple):
     value: float
 
 
-def posterior_bias(tier: Tier, loss: str, fraction: float) -> PosteriorBias | None:
+def posterior_bias(model: ModelRuns, loss: str, fraction: float) -> PosteriorBias | None:
     """Compute the volume bias that theory expects of an arm on a study's test images.
 
     Args:
-        tier: the study's.
+        model: the study's.
         loss: the arm.
         fraction: π.
 
     Returns:
         The bias; ``None`` where the posterior is not known, or theory names none for the arm.
     """
-    if tier.config.shape != "posterior" or tier.config.data is not None:
+    if model.config.shape != "posterior" or model.config.data is not None:
         return None
-    seeds = sorted({r["seed"] for r in tier.cell(loss, fraction)})
-    found = [_biases(tier.config, fraction, seed).get(loss) for seed in seeds]
+    seeds = sorted({r["seed"] for r in model.cell(loss, fraction)})
+    found = [_biases(model.config, fraction, seed).get(loss) for seed in seeds]
     known = [bias for bias in found if bias is not None]
     if not known:
         return None

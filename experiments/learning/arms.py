@@ -20,7 +20,7 @@ __all__ = [
     "Arm",
     "ArmSums",
     "arm_sums",
-    "known_losses",
+    "canonical_name",
     "parse_arm",
 ]
 
@@ -98,9 +98,11 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def known_losses() -> tuple[str, ...]:
-    """Return the names that `parse_arm` takes (and takes sums of)."""
-    return tuple(LOSSES)
+def canonical_name(name: str) -> str:
+    """Write a loss's name as `LOSSES` does: in lower case, and "bce" for "ce"."""
+    parts = name.lower().split("+")
+    # With one foreground class, cross-entropy is binary cross-entropy.
+    return "+".join({"ce": "bce", "balanced_ce": "balanced_bce"}.get(p, p) for p in parts)
 
 
 @dataclasses.dataclass(frozen=True)

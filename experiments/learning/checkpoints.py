@@ -1,4 +1,4 @@
-"""The middle of a training on disk: it goes on from there after a kill, and ends with the same."""
+"""Checkpoints of a training: after a kill it resumes from there, with the same final numbers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-__all__ = ["Checkpoint", "Forget", "Keeper"]
+__all__ = ["Checkpoint", "Checkpointer", "NullCheckpointer"]
 
 
 _LOGGER = logging.getLogger("absl")
 
 
-class Keeper(Protocol):
-    """Keeps the middle of a training."""
+class Checkpointer(Protocol):
+    """Saves and restores a training that is under way."""
 
     def restore(self, like: Any) -> Any | None:
-        """Give back what was saved last, in the structure of ``like``; ``None``: begin anew."""
+        """Return what was saved last, in the structure of ``like``, or ``None``."""
         ...
 
     def due(self) -> bool:
@@ -37,14 +37,14 @@ class Keeper(Protocol):
         ...
 
 
-class Forget:
-    """Keeps nothing."""
+class NullCheckpointer:
+    """Saves nothing."""
 
     def restore(self, like: Any) -> None:
-        """Begin anew."""
+        """Return nothing: the training starts from the beginning."""
 
     def due(self) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
     def save(self, position: Any) -> None:
@@ -52,16 +52,16 @@ class Forget:
 
 
 class Checkpoint:
-    """One training's checkpoint in a directory, written whole or not at all by Orbax.
+    """One training's checkpoint in a directory, written completely or not at all by Orbax.
 
-    It is a shortcut and no result: one that is torn, of another training or of other versions is
-    ignored, and one that cannot be written is done without, with one line each.
+    A checkpoint only saves time. One that is damaged, or of another training or version, is
+    ignored; if one cannot be written, the training goes on. Each time ``note`` gets one line.
 
     Args:
         path: the directory.
-        identity: what was trained, on what; a checkpoint of anything else is ignored.
+        identity: what is trained, on what; a checkpoint with another identity is ignored.
         seconds: between two checkpoints.
-        note: is told the line.
+        note: is called with the line.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Checkpoint:
         try:
             with self._manager() as manager:
                 return self._read(manager, like)
-        # Whatever is wrong with it: Orbax, TensorStore and JSON each have their own errors, and the
-        # training can begin anew without it.
+        # Orbax, TensorStore and JSON each have their own errors. Whatever is wrong, the training
+        # can start from the beginning.
         except Exception as error:
             self._note(f"ignored the checkpoint {self._path.name}: {_one_line(error)}")
             self.remove()
@@ -96,7 +96,7 @@ class Checkpoint:
         return time.monotonic() - self._last >= self._seconds
 
     def save(self, position: Any) -> None:
-        """Write a checkpoint; the one before it goes once it is there."""
+        """Write a checkpoint, then delete the one before it."""
         from orbax import checkpoint as ocp
 
         packed = _packed(position)
@@ -111,18 +111,18 @@ class Checkpoint:
                         about=ocp.args.JsonSave(about),
                     ),
                 )
-        # A full disk or whatever else Orbax says: the training itself must not end for it.
+        # A full disk, or any other error of Orbax: the training itself must go on.
         except Exception as error:
             self._note(f"no checkpoint of {self._path.name} this time: {_one_line(error)}")
         self._last = time.monotonic()
 
     def remove(self) -> None:
-        """Remove it: the training has ended."""
+        """Remove it, once the training has ended."""
         shutil.rmtree(self._path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _manager(self) -> Iterator[Any]:
-        # Imported late: a second that studies of short runs never need.
+        # Imported late: it takes a second, which a study of short runs does not need to spend.
         from orbax import checkpoint as ocp
 
         options = ocp.CheckpointManagerOptions(
@@ -130,13 +130,13 @@ class Checkpoint:
             create=False,
             enable_async_checkpointing=False,
             cleanup_tmp_directories=True,
-            # The first process alone writes, and waits for no other.
+            # Only the first process writes; it does not wait for the others.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix="checkpoint"
             ),
         )
         self._path.mkdir(parents=True, exist_ok=True)
-        # It warns of what a kill left behind, which is then ignored or removed.
+        # Orbax warns about what a kill left behind, which is then ignored or removed.
         level = _LOGGER.level
         _LOGGER.setLevel(logging.ERROR)
         try:
@@ -154,17 +154,17 @@ class Checkpoint:
         about = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
         there = about["about"]
         if there["identity"] != self._identity:
-            raise ValueError("it is of another training, of other versions or another machine")
+            raise ValueError("it is of another training, version or machine")
         arguments = ocp.args.StandardRestore({"packed": _packed(like)})
         packed = manager.restore(step, args=ocp.args.Composite(arrays=arguments))["arrays"][
             "packed"
         ]
         if _digest(packed) != there["digest"]:
-            raise ValueError("its numbers are not those that were written")
+            raise ValueError("its contents have changed")
         return _unpacked(packed, like)
 
 
-# One array of bytes: it is written once and not leaf by leaf, and read whole or not at all.
+# All leaves become one array of bytes, which is written and read in one piece.
 
 
 def _packed(tree: Any) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""One run: a model, an arm and a stream of batches become parameters and a history."""
+"""Training: a model, a loss and a stream of batches become parameters and a history."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,10 +15,10 @@ from flax import nnx
 import dice_jax as dj
 from experiments.images.masks import Images
 from experiments.learning.arms import Arm, arm_sums
-from experiments.learning.checkpoints import Forget, Keeper
+from experiments.learning.checkpoints import Checkpointer, NullCheckpointer
 from experiments.learning.models import initialise
 from experiments.learning.optimisers import OPTIMISERS
-from experiments.learning.placement import OneDevice, Placement, RunsApart
+from experiments.learning.placement import Placement, one_device, runs_apart
 
 __all__ = ["History", "Task", "TrainedRun", "diagnose", "scans_by_default", "schedule", "train"]
 
@@ -27,13 +26,13 @@ __all__ = ["History", "Task", "TrainedRun", "diagnose", "scans_by_default", "sch
 History = dict[str, np.ndarray]
 Report = Callable[[int], None]
 
-# Between two looks at the progress: long enough that the device seldom waits for the host.
-_SECONDS_A_LOOK = 1.0
+# Between two reports of progress: long enough that the device seldom waits for the host.
+_SECONDS_PER_PART = 1.0
 _FIRST_STEPS, _MOST_STEPS = 2, 200
 
 
 class Task(NamedTuple):
-    """What one run learns from; runs of one seed share it whatever their arm.
+    """What one run learns from; runs of one seed share it whatever their loss.
 
     Args:
         images: the training images.
@@ -50,14 +49,10 @@ class Task(NamedTuple):
     start: float = 0.5
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedRun:
-    """What a training gives.
+class TrainedRun(NamedTuple):
+    """The parameters after the last step, what `diagnose` measured before each step, and the time.
 
-    Args:
-        parameters: of the model, after the last step.
-        history: what `diagnose` measured at every step, before that step's update.
-        seconds: the time it took; runs trained together share their time equally.
+    Runs that are trained together share their time equally.
     """
 
     parameters: nnx.State
@@ -71,7 +66,7 @@ class _State(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """The middle of a training: all that the rest of it depends on, and what it gave so far."""
+    """The state in the middle of a training: what a checkpoint holds."""
 
     step: Any
     state: _State
@@ -80,7 +75,7 @@ class _Position(NamedTuple):
 
 
 def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-    """Measure a batch: the gradient at its logits, and what that gradient does.
+    """Compute a batch's gradient at the logits, and measure what it does.
 
     Args:
         arm: the loss.
@@ -88,21 +83,19 @@ def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, 
         masks: [B, H, W], boolean.
 
     Returns:
-        The gradient of the loss with respect to the logits, and scalars by name: the loss, hard
-        and soft Dice, the foreground share of the gradient in logit and in probability space, the
-        measured |g₊|/|g₋| (means over pixels, probability space), its closed form 2/D − 1 for
-        Dice of the whole batch, mean p over foreground and background, and the batch's foreground
-        fraction.
+        The gradient of the loss with respect to the logits, and scalars by name.
+        ``gradient_ratio`` is the measured |g₊|/|g₋| of means over pixels, in probability space;
+        ``gradient_ratio_dice`` is its closed form 2/D − 1 for Dice of the whole batch.
     """
     gradient = dj.analysis.pixel_gradient(arm, logits, masks, sums=arm.sums)
-    # g_p = g_z / p(1 − p), exact where p would round to 1 and its logarithm to nothing. Logits are
-    # bounded first: from −87 on p(1 − p) rounds to 0 and takes Dice's constant gradient with it.
+    # g_p = g_z / p(1 − p). Going through the logits stays exact where p rounds to 1. They are
+    # bounded: below −87, p(1 − p) rounds to 0, and Dice's constant gradient would be lost.
     bounded = jnp.clip(logits, -40, 40)
     slope = jax.nn.sigmoid(bounded) * jax.nn.sigmoid(-bounded)
     by_probability = dj.analysis.pixel_gradient(arm, bounded, masks, sums=arm.sums) / slope
     at_logits = dj.analysis.gradient_balance(gradient, masks)
     at_probabilities = dj.analysis.gradient_balance(by_probability, masks)
-    # Measured over the whole batch, whatever the arm pools over.
+    # Over the whole batch, whatever the loss pools over.
     s = arm_sums(logits, masks).foreground
     return gradient, {
         "loss": arm(arm.sums(logits, masks)),
@@ -119,8 +112,8 @@ def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, 
     }
 
 
-# A step in three parts, forward, the loss's gradient at the pixels, backward. Only the middle one
-# depends on the arm, and it is small: the network compiles once for a whole study.
+# A step has three parts: forward, the loss's gradient at the pixels, backward. Only the middle part
+# depends on the loss, and it is small, so that the network compiles once for a whole study.
 
 
 def _forward(graph: nnx.GraphDef[Any], parameters: Any, images: jax.Array) -> tuple[Any, Any]:
@@ -135,11 +128,11 @@ def _update(
     with jax.numpy_dtype_promotion("standard"):
         direction, moments = OPTIMISERS[optimiser].update(gradients, state.optimiser)
     parameters = jax.tree.map(lambda p, d: p - rate * d, state.parameters, direction)
-    return placement.keep(_State(parameters, moments))
+    return placement.constrain(_State(parameters, moments))
 
 
 class _Program(Protocol):
-    """Trains a part of the way; how long the parts are changes no number."""
+    """Trains a part of the steps. The length of the parts changes no number."""
 
     def begin(self) -> _Position: ...
 
@@ -173,8 +166,8 @@ class _Stepwise:
     ) -> None:
         self._arm, self._optimiser, self._placement = arm, optimiser, placement
         self._graph, self._state = _start(model, task, optimiser)
-        self._data = placement.images(_pair(task))
-        self._order = placement.order(task.order)
+        self._data = placement.put(_pair(task))
+        self._order = placement.put_order(task.order)
         self._rates = _rates(task)
         self._names = _measured(arm, task)
 
@@ -182,7 +175,7 @@ class _Stepwise:
         return _beginning(self._state, self._names, self._rates.shape)
 
     def advance(self, position: _Position, stop: int) -> _Position:
-        state, measured = self._placement.state(position.state), []
+        state, measured = self._placement.put(position.state), []
         for step in range(int(position.step), stop):
             images, masks = _jit_take(self._data, self._order, np.int32(step))
             logits, pullback = _jit_forward(self._graph, state.parameters, images)
@@ -222,13 +215,13 @@ def _steps_together(
             images, masks = _take(data, order, now)
             logits, pullback = _forward(graph, state.parameters, images)
             gradient, numbers = diagnose(arm, logits, masks)
-            state = _update(optimiser, OneDevice(), state, pullback, gradient, rates[now])
+            state = _update(optimiser, one_device(), state, pullback, gradient, rates[now])
             return state, {name: history[name].at[now].set(numbers[name]) for name in history}
 
         # The bounds are arguments, so that parts of any length are one program.
         return jax.lax.fori_loop(first, stop, step, (state, history))
 
-    return placement.keep(jax.vmap(one)(states, histories, data, orders, rates))
+    return placement.constrain(jax.vmap(one)(states, histories, data, orders, rates))
 
 
 class _Together:
@@ -236,14 +229,14 @@ class _Together:
 
     def __init__(self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: str) -> None:
         self._arm, self._optimiser = arm, optimiser
-        self._placement = placement = RunsApart(len(tasks))
+        self._placement = placement = runs_apart(len(tasks))
         starts = [_start(model, task, optimiser) for task in tasks]
         self._graph = starts[0][0]
         self._states = _stack([state for _, state in starts])
-        self._data = placement.images(_stack([_pair(task) for task in tasks]))
-        self._orders = placement.order(np.stack([task.order for task in tasks]))
+        self._data = placement.put(_stack([_pair(task) for task in tasks]))
+        self._orders = placement.put_order(np.stack([task.order for task in tasks]))
         self._host_rates = np.stack([_rates(task) for task in tasks])
-        self._rates = placement.state(self._host_rates)
+        self._rates = placement.put(self._host_rates)
         self._names = _measured(arm, tasks[0])
 
     def begin(self) -> _Position:
@@ -255,8 +248,8 @@ class _Together:
             self._arm,
             self._optimiser,
             self._placement,
-            self._placement.state(position.state),
-            self._placement.state(position.history),
+            self._placement.put(position.state),
+            self._placement.put(position.history),
             self._data,
             self._orders,
             self._rates,
@@ -273,10 +266,9 @@ def _start(model: str, task: Task, optimiser: str) -> tuple[nnx.GraphDef[Any], _
 
 
 def _measured(arm: Arm, task: Task) -> tuple[str, ...]:
-    """Name what `diagnose` measures."""
     shape = (task.order.shape[1], *task.images.images.shape[1:])
     logits, masks = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
-    # The very program's: its trace is kept for the first step.
+    # Tracing here fills the jit cache, so the first step does not trace again.
     return tuple(_jit_diagnose.eval_shape(arm, logits, masks)[1])
 
 
@@ -290,16 +282,10 @@ def _beginning(state: _State, names: Sequence[str], shape: tuple[int, ...]) -> _
 
 
 def schedule(steps: int) -> np.ndarray:
-    """Shape the learning rate of a run: up a ramp (a tenth of the steps), down half a cosine.
+    """Shape the learning rate: a linear ramp over a tenth of the steps, then half a cosine down.
 
-    Adam's first steps are as long as its later ones whatever the gradient. Without the ramp one of
-    them can push every pixel to p = 0, where Dice's gradient at the logits is gone (theory: C11).
-
-    Args:
-        steps: of the run.
-
-    Returns:
-        [steps], factors of the peak learning rate.
+    Adam's first steps are as long as its later ones, whatever the gradient. Without the ramp, one
+    of them can push every pixel to p = 0, where Dice's gradient at the logits vanishes (C11).
     """
     ramp = max(steps // 10, 1)
     up = np.minimum((np.arange(steps) + 1) / ramp, 1)
@@ -314,7 +300,7 @@ def _stack(trees: Sequence[Any]) -> Any:
 def scans_by_default() -> bool:
     """Tell whether runs train together in one compiled loop: everywhere but on a CPU.
 
-    There, convolutions inside a loop are about nine times slower than single steps.
+    On a CPU, convolutions inside a loop are about nine times slower than single steps.
     """
     return jax.default_backend() != "cpu"
 
@@ -327,56 +313,57 @@ def train(
     optimiser: str = "adam",
     scanned: bool | None = None,
     placement: Placement | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     report: Report = lambda steps: None,
 ) -> list[TrainedRun]:
-    """Train one model with one arm on several tasks of equal shape.
-
-    The learning rate is shaped by `schedule`.
+    """Train one model with one loss on several tasks of equal shape.
 
     Args:
         model: a name in `models.MODELS`.
         arm: the loss.
         tasks: one per run.
         optimiser: a name in `optimisers.OPTIMISERS`.
-        scanned: train all of them in one compiled program (vmap over tasks, a loop over steps),
-            spread over this process's devices; ``None``: where no placement is given, and the
-            device is no CPU.
+        scanned: train all tasks in one compiled program (vmap over tasks, a loop over steps),
+            spread over this process's devices; ``None``: yes if there is no placement and the
+            device is not a CPU.
         placement: of a training step by step; ``None``: on one device.
-        keeper: keeps the middle of the training; only for one program, or for one task.
-        report: called with a number of steps that were done.
+        checkpointer: saves and restores the training; only for one program, or for one task.
+        report: called with the number of steps that were done.
 
     Returns:
         One `TrainedRun` per task.
     """
     if scanned is None:
         scanned = placement is None and scans_by_default()
-    if scanned:
-        program = _Together(model, arm, tasks, optimiser)
-        end = _drive(program, len(tasks[0].order), keeper or Forget(), report)
-        seconds = end.seconds / len(tasks)
-        trained = []
-        for run in range(len(tasks)):
-            state, history = jax.tree.map(lambda leaf, run=run: leaf[run], (end.state, end.history))
-            trained.append(_trained(state, history, seconds))
-        return trained
-    trained = []
-    for task in tasks:
-        program = _Stepwise(model, arm, task, optimiser, placement or OneDevice())
-        end = _drive(program, len(task.order), keeper or Forget(), report)
-        trained.append(_trained(end.state, end.history, end.seconds))
-    return trained
+    checkpointer = checkpointer or NullCheckpointer()
+    steps = len(tasks[0].order)
+    if not scanned:
+        ends = [
+            _drive(
+                _Stepwise(model, arm, task, optimiser, placement or one_device()),
+                steps,
+                checkpointer,
+                report,
+            )
+            for task in tasks
+        ]
+    else:
+        end = _drive(_Together(model, arm, tasks, optimiser), steps, checkpointer, report)
+        end = end._replace(
+            seconds=np.full(len(tasks), end.seconds / len(tasks)), step=np.zeros(len(tasks))
+        )
+        ends = [jax.tree.map(lambda leaf, run=run: leaf[run], end) for run in range(len(tasks))]
+    return [
+        TrainedRun(jax.tree.map(jnp.asarray, end.state.parameters), end.history, float(end.seconds))
+        for end in ends
+    ]
 
 
-def _trained(state: _State, history: dict[str, Any], seconds: float) -> TrainedRun:
-    return TrainedRun(jax.tree.map(jnp.asarray, state.parameters), history, float(seconds))
-
-
-def _drive(program: _Program, steps: int, keeper: Keeper, report: Report) -> _Position:
-    """Train to the end, part by part, and give everything back on the host."""
+def _drive(program: _Program, steps: int, checkpointer: Checkpointer, report: Report) -> _Position:
+    """Train to the end, part by part, and return everything on the host."""
     began = time.perf_counter()
     beginning = program.begin()
-    position = keeper.restore(beginning) or beginning
+    position = checkpointer.restore(beginning) or beginning
     before, part = float(position.seconds), _FIRST_STEPS
     while position.step < steps:
         looked = time.perf_counter()
@@ -386,13 +373,13 @@ def _drive(program: _Program, steps: int, keeper: Keeper, report: Report) -> _Po
         report(done)
         now = time.perf_counter()
         part = _next_part(done, now - looked)
-        if keeper.due() and stop < steps:
-            keeper.save(jax.device_get(position._replace(seconds=before + now - began)))
+        if checkpointer.due() and stop < steps:
+            checkpointer.save(jax.device_get(position._replace(seconds=before + now - began)))
     return jax.device_get(position._replace(seconds=before + time.perf_counter() - began))
 
 
 def _next_part(done: int, seconds: float) -> int:
-    """Choose how many steps the next part has: about a second's."""
-    # Step by step from the first part's, which was compiled on the way.
-    wanted = np.clip(done * _SECONDS_A_LOOK / seconds, done // 4, done * 4)
+    """Choose how many steps the next part has: as many as take about a second."""
+    # At most four times as many as before: the first part's time includes its compilation.
+    wanted = np.clip(done * _SECONDS_PER_PART / seconds, done // 4, done * 4)
     return int(np.clip(wanted, 1, _MOST_STEPS))

@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import os
+import platform
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import filelock
+import jax
 
 from experiments.config import StudyConfig
 from experiments.errors import ConfigError
 from experiments.files import remove_unfinished, write_json
-from experiments.runs.environment import environment
-from experiments.runs.plan import RunSpec, plan
+from experiments.runs.plan import RunSpec, final_runs
 
 __all__ = [
     "claimed",
-    "final_path",
+    "environment",
     "finished_runs",
-    "load_config",
+    "load_configs",
     "load_runs",
-    "load_tiers",
     "load_tuning",
-    "tuning_path",
+    "run_path",
 ]
 
 _RESULTS = ("runs", "tuning", "summary.csv", "report.html")
 
 
-def load_tiers(out: Path) -> tuple[StudyConfig, ...]:
-    """Read the settings of a study's directory, one for each model that it trains.
+def environment() -> dict[str, Any]:
+    """Describe the versions and devices that a run uses; ``devices`` are those of all processes."""
+    device = jax.local_devices()[0]
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")},
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "cpu_cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
-    Args:
-        out: the directory.
 
-    Returns:
-        The settings, in the order in which they run.
+def load_configs(out: Path) -> tuple[StudyConfig, ...]:
+    """Read the settings of a study's directory, one for each model, in the order of training.
 
     Raises:
         ConfigError: if there are none, or they cannot be read.
@@ -45,83 +57,48 @@ def load_tiers(out: Path) -> tuple[StudyConfig, ...]:
     path = out / "config.json"
     try:
         held = json.loads(path.read_text())
-        # A study of one model was written as such, before a study could have several.
-        tiers = [held["study"]] if "study" in held else held["tiers"]
-        return tuple(StudyConfig.from_json(settings) for settings in tiers)
+        # Early studies had one model and another key.
+        models = [held["study"]] if "study" in held else held["tiers"]
+        return tuple(StudyConfig.from_json(settings) for settings in models)
     except FileNotFoundError:
         raise ConfigError(f"{out} holds no study: there is no config.json") from None
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a study's settings: {error}") from None
 
 
-def load_config(out: Path) -> StudyConfig:
-    """Read the settings of a study's last tier: the dearest, and in a study of one the only.
-
-    Args:
-        out: the directory.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ConfigError: if there are none, or they cannot be read.
-    """
-    return load_tiers(out)[-1]
-
-
 def load_runs(out: Path, model: str | None = None) -> list[dict[str, Any]]:
-    """Read a study's finished runs, in the order of its plan.
-
-    Args:
-        out: the directory.
-        model: of the runs; ``None``: all of them, tier by tier.
-
-    Returns:
-        One dictionary per finished run.
+    """Read a study's finished runs, of one model or of all, in the order of the plan.
 
     Raises:
-        ConfigError: if there is no study, or a run's file is torn.
+        ConfigError: if there is no study, or a run's file is incomplete.
     """
-    tiers = [config for config in load_tiers(out) if model in (None, config.model)]
-    paths = [final_path(out, spec) for config in tiers for spec in plan(config)]
-    return [_whole_run(path) for path in paths if path.exists()]
+    configs = [config for config in load_configs(out) if model in (None, config.model)]
+    paths = [run_path(out, spec) for config in configs for spec in final_runs(config)]
+    return [_read_whole_run(path) for path in paths if path.exists()]
 
 
 def load_tuning(out: Path, model: str | None = None) -> list[dict[str, Any]]:
-    """Read the runs that chose a study's learning rates.
-
-    Args:
-        out: the directory.
-        model: of the runs; ``None``: all of them.
-
-    Returns:
-        One dictionary per finished tuning run, in the order of their names.
+    """Read the runs that chose a study's learning rates, in the order of their names.
 
     Raises:
-        ConfigError: if a run's file is torn.
+        ConfigError: if a run's file is incomplete.
     """
-    runs = [_whole_run(path) for path in sorted((out / "tuning").glob("*.json"))]
+    runs = [_read_whole_run(path) for path in sorted((out / "tuning").glob("*.json"))]
     return [run for run in runs if model in (None, run["model"])]
 
 
-def final_path(out: Path, spec: RunSpec) -> Path:
-    """Name the file of a run that is reported."""
+def run_path(out: Path, spec: RunSpec) -> Path:
+    """Name the file of a run."""
+    if spec.is_tuning:
+        return out / "tuning" / f"{spec.name}_rate{spec.learning_rate!r}.json"
     return out / "runs" / f"{spec.name}.json"
 
 
-def tuning_path(out: Path, spec: RunSpec) -> Path:
-    """Name the file of a run that helps to choose a learning rate."""
-    return out / "tuning" / f"{spec.name}_rate{spec.learning_rate!r}.json"
-
-
 def finished_runs(out: Path) -> dict[str, float | None]:
-    """List what is finished in a directory; a torn file is not.
-
-    Args:
-        out: the directory.
+    """List the complete runs of a directory.
 
     Returns:
-        Validation Dice at the tuned threshold by file; ``None`` where the run diverged.
+        Validation Dice at the tuned threshold by file; ``None`` for a run that diverged.
     """
     runs = {path: _read_run(path) for path in sorted(out.glob("*/*.json"))}
     return {
@@ -139,20 +116,16 @@ def _read_run(path: Path) -> dict[str, Any] | None:
     return run if isinstance(run, dict) and "metrics" in run else None
 
 
-def _whole_run(path: Path) -> dict[str, Any]:
+def _read_whole_run(path: Path) -> dict[str, Any]:
     run = _read_run(path)
     if run is None:
-        raise ConfigError(f"{path} is torn: the study's compare command trains that run again")
+        raise ConfigError(f"{path} is incomplete: the study's compare command trains it again")
     return run
 
 
 @contextlib.contextmanager
-def claimed(out: Path, tiers: Sequence[StudyConfig]) -> Iterator[None]:
-    """Hold a directory for a study, alone.
-
-    Args:
-        out: the directory; made if it is not there.
-        tiers: the study's settings, which the directory holds from now on.
+def claimed(out: Path, configs: Sequence[StudyConfig]) -> Iterator[None]:
+    """Lock a directory for a study, and write the study's settings to it if it is new.
 
     Raises:
         ConfigError: if it holds another study or other results, or another process works on it.
@@ -164,31 +137,33 @@ def claimed(out: Path, tiers: Sequence[StudyConfig]) -> Iterator[None]:
     except filelock.Timeout:
         raise ConfigError(f"another process is running the study in {out}") from None
     with lock:
-        _claim(out, tuple(tiers))
+        _claim(out, tuple(configs))
         remove_unfinished(out)
         yield
 
 
-def _claim(out: Path, tiers: tuple[StudyConfig, ...]) -> None:
+def _claim(out: Path, configs: tuple[StudyConfig, ...]) -> None:
     if (out / "config.json").exists():
-        there = load_tiers(out)
-        if there != tiers:
+        there = load_configs(out)
+        if there != configs:
             raise ConfigError(
-                f"{out} holds a different study ({_difference(there, tiers)}): nothing was "
+                f"{out} holds a different study ({_difference(there, configs)}): nothing was "
                 "changed; choose another --out"
             )
         return
     taken = [name for name in _RESULTS if (out / name).exists()]
     if taken:
         raise ConfigError(f"{out} holds {taken[0]} but no config.json: choose another --out")
-    held = {"tiers": [config.as_json() for config in tiers], "environment": environment()}
+    held = {"tiers": [dataclasses.asdict(c) for c in configs], "environment": environment()}
     write_json(out / "config.json", held)
 
 
 def _difference(there: Sequence[StudyConfig], asked: Sequence[StudyConfig]) -> str:
-    models = [[config.model for config in tiers] for tiers in (there, asked)]
-    if models[0] != models[1]:
-        return f"model: {', '.join(models[0])}, now {', '.join(models[1])}"
-    was, now = next((a.as_json(), b.as_json()) for a, b in zip(there, asked, strict=True) if a != b)
-    name = next(name for name in was if was[name] != now[name])
-    return f"{name}: {was[name]}, now {now[name]}"
+    was, now = ([config.model for config in configs] for configs in (there, asked))
+    if was != now:
+        return f"model: {', '.join(was)}, now {', '.join(now)}"
+    for a, b in zip(there, asked, strict=True):
+        for name, value in dataclasses.asdict(a).items():
+            if value != getattr(b, name):
+                return f"{name}: {value}, now {getattr(b, name)}"
+    raise AssertionError("the studies are equal")

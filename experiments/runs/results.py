@@ -14,7 +14,7 @@ from experiments.learning.evaluation import evaluate, predict
 from experiments.learning.models import MODELS, initialise
 from experiments.learning.training import History, TrainedRun
 from experiments.runs.data import noise_level, splits
-from experiments.runs.environment import environment
+from experiments.runs.directory import environment
 from experiments.runs.plan import RunSpec
 
 __all__ = ["logged", "result_of", "status_of"]

@@ -1,4 +1,4 @@
-"""Many runs: the grid of a study, trained from the cheapest model on, taken up where it stopped."""
+"""Trains the runs of a study, the cheapest model first, and resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from experiments.files import write_json
 from experiments.learning.arms import parse_arm
 from experiments.learning.checkpoints import Checkpoint
 from experiments.learning.models import start_of
-from experiments.learning.placement import BatchCut, Placement
-from experiments.learning.training import Task, scans_by_default, train
+from experiments.learning.placement import Placement, batch_cut
+from experiments.learning.training import Task, TrainedRun, scans_by_default, train
 from experiments.runs.data import splits
-from experiments.runs.directory import claimed, final_path, finished_runs, tuning_path
+from experiments.runs.directory import claimed, environment, finished_runs, run_path
 from experiments.runs.distributed import Alone, Processes
-from experiments.runs.environment import environment
 from experiments.runs.plan import (
     RunSpec,
     chosen_rates,
-    plan,
+    final_runs,
+    run_groups,
     step_cost,
-    together,
     tuning_extension,
-    tuning_plan,
+    tuning_runs,
 )
 from experiments.runs.progress import Progress
 from experiments.runs.results import result_of
@@ -42,15 +41,7 @@ _CHECKPOINTS = "checkpoints"
 
 
 def batch_order(config: StudyConfig, seed: int) -> np.ndarray:
-    """Shuffle the training images, epoch by epoch.
-
-    Args:
-        config: the study.
-        seed: of the order.
-
-    Returns:
-        [steps, batch_size], indices into the training images.
-    """
+    """Shuffle the training images, epoch by epoch: indices [steps, batch_size]."""
     generator = np.random.default_rng([seed, 1])
     wanted = config.steps * config.batch_size
     epochs = math.ceil(wanted / config.train_images)
@@ -59,7 +50,7 @@ def batch_order(config: StudyConfig, seed: int) -> np.ndarray:
 
 
 def run_study(
-    tiers: Sequence[StudyConfig],
+    configs: Sequence[StudyConfig],
     out: Path,
     progress: Progress,
     *,
@@ -70,47 +61,47 @@ def run_study(
     """Train what is missing of a study.
 
     Args:
-        tiers: the study, one `StudyConfig` per model, in the order in which they are to run.
-        out: its directory; runs that are finished there are kept.
+        configs: the study, one `StudyConfig` per model, in the order of training.
+        out: its directory; finished runs there stay as they are.
         progress: is told of every step and run.
         processes: that train together; ``None``: this one alone.
-        cut_batches: cut every batch over all devices of all processes.
+        cut_batches: divide every batch among all devices of all processes.
         checkpoint_seconds: between two checkpoints of a training.
 
     Returns:
         How many runs were trained.
 
     Raises:
-        ConfigError: if the directory holds another study, another process works on it, or a batch
-            cannot be cut over the devices.
+        ConfigError: if the directory holds another study, another process works on it, or the
+            devices cannot share a batch equally.
     """
     processes = processes or Alone()
-    placements = [
-        BatchCut.over_all_devices(config.batch_size) if cut_batches else None for config in tiers
-    ]
+    placements = [batch_cut(config.batch_size) if cut_batches else None for config in configs]
     with contextlib.ExitStack() as held:
-        processes.decide(lambda: held.enter_context(claimed(out, tiers)))
+        processes.decide(lambda: held.enter_context(claimed(out, configs)))
         done = processes.decide(lambda: finished_runs(out))
-        stages = [
-            _Tier(config, out, progress, processes, placement, checkpoint_seconds, done)
-            for config, placement in zip(tiers, placements, strict=True)
+        before = len(done)
+        models = [
+            _ModelStudy(config, out, progress, processes, placement, checkpoint_seconds, done)
+            for config, placement in zip(configs, placements, strict=True)
         ]
-        kept = len(done)
-        runs, work = (sum(numbers) for numbers in zip(*map(_Tier.ahead, stages), strict=True))
-        with progress.study(runs, runs - sum(stage.left() for stage in stages), work):
-            for stage in stages:
-                stage.train()
+        runs = sum(len(specs) for model in models for specs in model.known())
+        missing = sum(len(model.missing(specs)) for model in models for specs in model.known())
+        work = sum(model.work(specs) for model in models for specs in model.known())
+        with progress.study(runs, runs - missing, work):
+            for model in models:
+                model.train()
         if processes.writes:
             shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
-        return len(done) - kept
+        return len(done) - before
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tier:
-    """Trains what is missing of one model's runs, each in a file of its own.
+class _ModelStudy:
+    """Trains what is missing of one model's runs.
 
     Args:
-        done: validation Dice of every run that is finished, by file; grows.
+        done: validation Dice of every finished run, by file. Finished runs are added to it.
     """
 
     config: StudyConfig
@@ -121,44 +112,35 @@ class _Tier:
     checkpoint_seconds: float
     done: dict[str, float | None]
 
-    def left(self) -> int:
-        """Count the runs that are missing of what is known beforehand."""
-        return sum(len(self._missing(specs)) for specs in self._known())
+    def known(self) -> list[list[RunSpec]]:
+        """List the runs that are known before any is trained."""
+        return [tuning_runs(self.config), final_runs(self.config)]
 
-    def ahead(self) -> tuple[int, float]:
-        """Count all runs that are known beforehand, and the work of what is missing of them."""
-        return sum(map(len, self._known())), sum(map(self._work, self._known()))
-
-    def train(self) -> None:
-        """Choose the learning rates, then train the runs that count."""
-        scores = self._run(tuning_plan(self.config))
-        extension = tuning_extension(self.config, scores)
-        self.progress.grow(len(self._missing(extension)), self._work(extension))
-        scores |= self._run(extension)
-        self._run(plan(self.config, chosen_rates(self.config, scores)))
-
-    def _known(self) -> list[list[RunSpec]]:
-        return [tuning_plan(self.config), plan(self.config)]
-
-    def _file(self, spec: RunSpec) -> Path:
-        return (tuning_path if spec.is_tuning else final_path)(self.out, spec)
-
-    def _key(self, spec: RunSpec) -> str:
-        return self._file(spec).relative_to(self.out).as_posix()
-
-    def _missing(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+    def missing(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
         return [spec for spec in specs if self._key(spec) not in self.done]
 
-    def _groups(self, specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-        # A group is made of the whole plan, not of what is missing: on an accelerator its runs
-        # are one program, and a study that was cut off ends with the numbers of one that was not.
-        at_once = self.placement is None and scans_by_default()
-        groups = together(self.config, specs) if at_once else [[spec] for spec in specs]
-        return [group for group in groups if self._missing(group)]
-
-    def _work(self, specs: Sequence[RunSpec]) -> float:
+    def work(self, specs: Sequence[RunSpec]) -> float:
+        """Estimate the work that is left of some runs."""
         runs = sum(len(group) for group in self._groups(specs))
         return runs * self.config.steps * step_cost(self.config)
+
+    def train(self) -> None:
+        """Choose the learning rates, then train the runs that are reported."""
+        scores = self._run(tuning_runs(self.config))
+        extension = tuning_extension(self.config, scores)
+        self.progress.grow(len(self.missing(extension)), self.work(extension))
+        scores |= self._run(extension)
+        self._run(final_runs(self.config, chosen_rates(self.config, scores)))
+
+    def _key(self, spec: RunSpec) -> str:
+        return run_path(self.out, spec).relative_to(self.out).as_posix()
+
+    def _groups(self, specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
+        # Groups are made of all runs, not of the missing ones: on an accelerator a group is one
+        # program, and a resumed study must end with the numbers of an uninterrupted one.
+        at_once = self.placement is None and scans_by_default()
+        groups = run_groups(self.config, specs) if at_once else [[spec] for spec in specs]
+        return [group for group in groups if self.missing(group)]
 
     def _run(self, specs: Sequence[RunSpec]) -> dict[RunSpec, float]:
         for group in self._groups(specs):
@@ -181,9 +163,9 @@ class _Tier:
             for spec in group
         ]
         checkpoint = Checkpoint(
-            self.out / _CHECKPOINTS / self._file(group[0]).stem,
+            self.out / _CHECKPOINTS / run_path(self.out, group[0]).stem,
             {
-                "study": config.as_json(),
+                "study": dataclasses.asdict(config),
                 "runs": [self._key(spec) for spec in group],
                 "rates": [spec.learning_rate for spec in group],
                 "environment": environment(),
@@ -197,26 +179,26 @@ class _Tier:
             tasks,
             optimiser=config.optimiser,
             placement=self.placement,
-            keeper=_Shared(checkpoint, self.processes, self.progress.skip),
+            checkpointer=_SharedCheckpoint(checkpoint, self.processes, self.progress.skip),
             report=self.progress.advance,
         )
         runs = dict(zip(group, trained, strict=True))
-        for spec in self._missing(list(runs)):
+        for spec in self.missing(list(runs)):
             write = functools.partial(self._write, spec, runs[spec])
             self.done[self._key(spec)] = self.processes.decide(write)
         if self.processes.writes:
             checkpoint.remove()
 
-    def _write(self, spec: RunSpec, run: Any) -> float | None:
+    def _write(self, spec: RunSpec, run: TrainedRun) -> float | None:
         result = result_of(self.config, spec, run, self.out)
-        write_json(self._file(spec), result)
+        write_json(run_path(self.out, spec), result)
         self.progress.finished(spec, result)
         score = result["metrics"]["validation_dice_tuned"]
         return score if math.isfinite(score) else None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shared:
+class _SharedCheckpoint:
     """A checkpoint that the first process reads and writes for all."""
 
     checkpoint: Checkpoint

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.api import run
 from experiments.config import StudyConfig
-from experiments.runs.progress import Silent
+from experiments.runs.progress import Progress
 
 TINY = StudyConfig(
     losses=("bce", "dice"),
@@ -26,6 +26,6 @@ TINY = StudyConfig(
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study") / "tiny"
-    trained = run((TINY,), out, Silent())
+    trained = run((TINY,), out, Progress())
     assert trained == 2 * 2 * (2 + 2)
     return out

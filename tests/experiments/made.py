@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.analysis.tiers import Tier
+from experiments.analysis.model_runs import ModelRuns
 from experiments.config import StudyConfig
 
 SPREAD = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
@@ -69,7 +69,7 @@ def made_run(
     }  # fmt: skip
 
 
-def made_tier(config, scores, **changes):
+def made_model(config, scores, **changes):
     """A study of made-up runs.
 
     ``scores`` maps a loss to its Dice at 0.5 and at the tuned threshold, each one number per seed.
@@ -82,4 +82,4 @@ def made_tier(config, scores, **changes):
         for loss, (at_half, tuned) in scores.items()
         for seed in range(config.seeds)
     ]
-    return Tier(config, results, [])
+    return ModelRuns(config, results, [])

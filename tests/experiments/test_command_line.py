@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.__main__ import Settings, main
+from experiments import __main__ as command_line
+from experiments.__main__ import main
 from experiments.config import StudyConfig
 
 
@@ -51,6 +52,8 @@ def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--losses", "nonsense"], ["nonsense", "known are", "squared_dice"]),
+        (["--losses", "dise"], ["unknown loss 'dise' (did you mean 'dice'?)"]),
+        (["--losses", "ce", "bce"], ["bce", "twice"]),
         (["--model", "nonsense"], ["nonsense", "unet"]),
         (["--preset", "nonsense"], ["nonsense", "quick"]),
         (["--fractions", "0"], ["(0, 1)"]),
@@ -92,8 +95,41 @@ def test_exit_code_reaches_the_shell_and_options_are_parsed(tmp_path):
     assert not (root / "x").exists()
 
 
-def test_every_setting_of_a_study_is_an_option():
-    names = {field.name for field in dataclasses.fields(StudyConfig)}
-    # The model chooses the tiers; two are measured or fixed by the preset.
-    names -= {"model", "data_digest", "extend_grid"}
-    assert {field.name for field in dataclasses.fields(Settings)} == names
+def _help(monkeypatch, capsys, *arguments):
+    with pytest.raises(SystemExit, match="0"):
+        _call(monkeypatch, "compare", *arguments, "--help")
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_every_setting_of_a_study_is_an_option(monkeypatch, capsys):
+    text = _help(monkeypatch, capsys)
+    for field in dataclasses.fields(StudyConfig):
+        # A digest is computed, never given.
+        option = f"--{field.name.replace('_', '-')} "
+        assert (option in text.replace(",", " ")) == (field.name != "data_digest"), field.name
+
+
+def test_help_shows_the_defaults_of_the_preset_and_examples(monkeypatch, capsys):
+    text = _help(monkeypatch, capsys)
+    assert "optimiser steps of one run. (default: 200)" in text
+    assert "(default: None)" not in text
+    assert text.count("python -m experiments compare --") == 2
+    text = _help(monkeypatch, capsys, "--preset", "standard")
+    assert "optimiser steps of one run. (default: bias 600; linear 600; unet 500)" in text
+    text = _help(monkeypatch, capsys, "--preset", "standard", "--model", "unet")
+    assert "optimiser steps of one run. (default: 500)" in text
+
+
+def test_an_option_that_is_the_default_of_one_model_changes_the_others(monkeypatch):
+    asked = []
+    monkeypatch.setattr(command_line, "run", lambda configs, *where, **how: asked.extend(configs))
+    _call(monkeypatch, "compare", "--preset", "standard", "--steps", "500")
+    assert [config.steps for config in asked] == [500, 500, 500]
+    assert [config.batch_size for config in asked] == [32, 16, 16]
+
+
+def test_losses_are_known_in_any_case_and_ce_is_bce(monkeypatch):
+    asked = []
+    monkeypatch.setattr(command_line, "run", lambda configs, *where, **how: asked.extend(configs))
+    _call(monkeypatch, "compare", "--losses", "CE", "Dice", "DICE+ce")
+    assert asked[0].losses == ("bce", "dice", "dice+bce")

@@ -11,7 +11,7 @@ from experiments.config import ConfigError, StudyConfig
 from experiments.learning.arms import LOSSES
 from experiments.learning.models import MODELS
 from experiments.presets import PRESETS, resolve
-from experiments.runs.plan import plan, tuning_plan
+from experiments.runs.plan import final_runs, tuning_runs
 
 
 def test_standard_is_the_protocols_two_hour_design():
@@ -22,8 +22,8 @@ def test_standard_is_the_protocols_two_hour_design():
     assert (config.steps, config.batch_size, config.image_size) == (500, 16, 64)
     assert (config.seeds, config.test_images) == (7, 512)
     assert config.extend_grid
-    assert len(tuning_plan(config)) == 4 * 3 * 3
-    assert len(plan(config)) == 4 * 3 * 7
+    assert len(tuning_runs(config)) == 4 * 3 * 3
+    assert len(final_runs(config)) == 4 * 3 * 7
 
 
 def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
@@ -36,8 +36,8 @@ def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
     changed = {}
     for name, models in PRESETS.items():
         if name.startswith("full-"):
-            config = models["unet"].as_json()
-            was = plain.as_json()
+            config = dataclasses.asdict(models["unet"])
+            was = dataclasses.asdict(plain)
             changed[name] = {k for k in was if was[k] != config[k]} - {"fractions"}
     touched = set.union(*changed.values())
     assert touched >= {"shape", "objects", "object_pixels", "empty_share", "label_noise"}
@@ -70,7 +70,9 @@ def test_objects_follow_from_the_fraction_where_their_size_is_fixed():
 def test_settings_survive_json():
     for models in PRESETS.values():
         for config in models.values():
-            assert StudyConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+            assert (
+                StudyConfig.from_json(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+            )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pictures of a study, each a function of a `Tier`; nothing here trains or writes.
+"""The pictures of a study, each a function of a `ModelRuns`; nothing here trains or writes.
 
 A picture of something that no run holds is ``None``.
 """

@@ -8,21 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.analysis.contrasts import baseline_of
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import EQUIVALENCE_MARGIN, mean_interval
-from experiments.analysis.summary import paired_differences
-from experiments.analysis.tiers import Tier
+from experiments.analysis.tables import paired_differences
 from experiments.reporting.plots.intervals import against_fraction, error_of
 from experiments.reporting.plots.style import legend_below, look_of, new_figure, styled
-from experiments.reporting.words import label, percent, written
+from experiments.reporting.rendering import interval_text, label, percent
 
 __all__ = ["dice_against_fraction", "differences"]
 
 _AT_HALF, _TUNED = "Threshold 0.5", "Threshold tuned on validation images"
 
 
-def _dice_range(tier: Tier) -> tuple[float, float]:
+def _dice_range(model: ModelRuns) -> tuple[float, float]:
     """Show what there is, in steps of a tenth: most of an axis from 0 to 1 may be empty."""
-    scores = tier.runs[["dice", "dice_tuned"]].to_numpy(np.float64)
+    scores = model.runs[["dice", "dice_tuned"]].to_numpy(np.float64)
     low, high = np.nanmin(scores, initial=1.0), np.nanmax(scores, initial=0.0)
     bottom = max(0.0, math.floor(10 * (low - 0.03)) / 10)
     top = min(1.0, math.ceil(10 * (high + 0.03)) / 10)
@@ -30,11 +30,11 @@ def _dice_range(tier: Tier) -> tuple[float, float]:
 
 
 @styled
-def dice_against_fraction(tier: Tier) -> Figure:
+def dice_against_fraction(model: ModelRuns) -> Figure:
     """Draw test Dice against the foreground fraction, at 0.5 and at the tuned threshold.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         Two panels; means with 95 % t intervals, every seed as a faint dot, the hierarchical
@@ -42,41 +42,41 @@ def dice_against_fraction(tier: Tier) -> Figure:
     """
     figure, axes = new_figure(8.8, 4.1, 1, 2, sharey=True)
     for ax, metric, title in ((axes[0, 0], "dice", _AT_HALF), (axes[0, 1], "dice_tuned", _TUNED)):
-        against_fraction(ax, tier, metric, images=True)
-        if tier.has("bayes_dice_scored"):
+        against_fraction(ax, model, metric, images=True)
+        if model.has("bayes_dice_scored"):
             best = [
                 np.nanmean(
                     np.concatenate(
-                        [tier.scores(loss, f, "bayes_dice_scored") for loss in tier.config.losses]
+                        [model.scores(loss, f, "bayes_dice_scored") for loss in model.config.losses]
                     )
                 )
-                for f in tier.fractions
+                for f in model.fractions
             ]
-            ax.plot(tier.fractions, best, "k--", lw=1.3, label="Bayes-optimal (C15)")
+            ax.plot(model.fractions, best, "k--", lw=1.3, label="Bayes-optimal (C15)")
         ax.set_title(title)
-    axes[0, 0].set_ylim(*_dice_range(tier))
+    axes[0, 0].set_ylim(*_dice_range(model))
     axes[0, 0].set_ylabel("Dice on test images")
     legend_below(figure, axes[0, 0])
     return figure
 
 
 @styled
-def differences(tier: Tier) -> Figure | None:
+def differences(model: ModelRuns) -> Figure | None:
     """Draw every arm at 0.5 minus the baseline at its tuned threshold, seed by seed.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One line per arm and fraction with its 95 % t interval, on the equivalence margin;
         ``None`` where there is nothing to compare.
     """
-    config, baseline = tier.config, baseline_of(tier.config)
+    config, baseline = model.config, baseline_of(model.config)
     others = [loss for loss in config.losses if loss != baseline]
     if not others:
         return None
-    lines = [(fraction, loss) for fraction in tier.fractions for loss in others]
-    height = 0.27 * len(lines) + 0.14 * len(tier.fractions) + 1.2
+    lines = [(fraction, loss) for fraction in model.fractions for loss in others]
+    height = 0.27 * len(lines) + 0.14 * len(model.fractions) + 1.2
     figure, axes = new_figure(8.0, height)
     ax = axes[0, 0]
     ax.axvspan(-EQUIVALENCE_MARGIN, EQUIVALENCE_MARGIN, color="#eeeeee", zorder=0)
@@ -88,7 +88,7 @@ def differences(tier: Tier) -> Figure | None:
             y += 0.6
             ax.axhline(y - 0.8, color="#cccccc", lw=0.7)
         look = look_of(config.losses, loss)
-        seeds = paired_differences(tier.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
+        seeds = paired_differences(model.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
         interval = mean_interval(seeds)
         ax.plot(seeds, np.full(len(seeds), y), ".", color=look.colour, alpha=0.3, ms=6)
         if interval.n:
@@ -97,7 +97,7 @@ def differences(tier: Tier) -> Figure | None:
                 marker=look.marker, ms=6, capsize=3, lw=1.6,
             )  # fmt: skip
             ends += [*seeds, *(e for e in interval[:3] if not np.isnan(e))]
-        words = written(interval, sign=True)
+        words = interval_text(interval, sign=True)
         ax.annotate(words, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
         ticks.append(y)
         names.append(f"{label(loss)}, {percent(fraction)}")

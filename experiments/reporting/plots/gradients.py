@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import dice_jax as dj
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.theory import foreground_share, region_of, share_at_constant
-from experiments.analysis.tiers import Tier
 from experiments.learning.arms import parse_arm
 from experiments.reporting.plots.style import (
     legend_below,
@@ -24,7 +24,7 @@ from experiments.reporting.plots.style import (
     styled,
 )
 from experiments.reporting.plots.training import band, history
-from experiments.reporting.words import label, percent
+from experiments.reporting.rendering import label, percent
 
 __all__ = ["examples", "gradient_ratio", "gradient_share", "trajectories"]
 
@@ -32,23 +32,25 @@ __all__ = ["examples", "gradient_ratio", "gradient_share", "trajectories"]
 _SHOWN_ARMS = 6
 
 
-def _dice_share(tier: Tier, fraction: float) -> tuple[list[int], list[float]]:
+def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[float]]:
     """Give C5's share of Dice at every logged step, from the means of p alone."""
-    cell = tier.cell("dice", fraction)
+    cell = model.cell("dice", fraction)
     rows: dict[int, list[float]] = {}
     for result in cell:
         for entry in result["history"]:
-            region = region_of(tier.config, entry)
-            share = None if region is None else foreground_share("dice", region, tier.config.smooth)
+            region = region_of(model.config, entry)
+            share = (
+                None if region is None else foreground_share("dice", region, model.config.smooth)
+            )
             if share is not None:
                 rows.setdefault(entry["step"], []).append(share[1])
     steps = sorted(rows)
     return steps, [float(np.mean(rows[step])) for step in steps]
 
 
-def _at_the_start(tier: Tier, loss: str, fraction: float) -> float | None:
+def _at_the_start(model: ModelRuns, loss: str, fraction: float) -> float | None:
     """Give C5's share at a constant start: all runs begin with one p for (nearly) all pixels."""
-    regions = [region_of(tier.config, r["history"][0]) for r in tier.cell(loss, fraction)]
+    regions = [region_of(model.config, r["history"][0]) for r in model.cell(loss, fraction)]
     shares = [
         share_at_constant(loss, region.fraction, region.background)
         for region in regions
@@ -59,31 +61,31 @@ def _at_the_start(tier: Tier, loss: str, fraction: float) -> float | None:
 
 
 @styled
-def gradient_share(tier: Tier) -> Figure:
+def gradient_share(model: ModelRuns) -> Figure:
     """Draw the foreground's share of the gradient over the steps, with what theory says of it.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         Per fraction a panel in probability space (dotted: C5 for Dice, from the batch's own p̄₊
         and p̄₋) and one in logit space (dashed: the ½ of C7); diamonds are C5 at the start.
     """
-    figure, found = panels(tier.fractions, 2.2, rows=2, sharex=True)
-    losses, pooled = tier.config.losses, tier.config.pooling == "batch"
-    for axes, fraction in zip(found, tier.fractions, strict=True):
+    figure, found = panels(model.fractions, 2.2, rows=2, sharex=True)
+    losses, pooled = model.config.losses, model.config.pooling == "batch"
+    for axes, fraction in zip(found, model.fractions, strict=True):
         for ax, space in zip(axes, ("probability", "logit"), strict=True):
             for loss in losses:
-                steps, rows = history(tier, loss, fraction, f"foreground_share_{space}")
+                steps, rows = history(model, loss, fraction, f"foreground_share_{space}")
                 colour = look_of(losses, loss).colour
                 band(ax, steps, rows, alpha=0.08, color=colour, label=label(loss))
-                start = _at_the_start(tier, loss, fraction) if pooled else None
+                start = _at_the_start(model, loss, fraction) if pooled else None
                 if start is not None:
                     ax.plot(0, start, "D", color=colour, mec="black", mew=0.7, ms=6, clip_on=False)
             ax.set_ylim(-0.03, 1.03)
         top, bottom = axes
         if pooled and "dice" in losses:
-            steps, shares = _dice_share(tier, fraction)
+            steps, shares = _dice_share(model, fraction)
             top.plot(steps, shares, color="black", ls=":", lw=1.6, label="C5: Dice, from p̄₊ and p̄₋")
         bottom.axhline(0.5, color="black", ls="--", lw=1.1, label="C7: any loss at rest")
         bottom.set_xlabel("step")
@@ -99,22 +101,22 @@ def gradient_share(tier: Tier) -> Figure:
 
 
 @styled
-def gradient_ratio(tier: Tier) -> Figure:
+def gradient_ratio(model: ModelRuns) -> Figure:
     """Draw the measured |g₊|/|g₋| of every logged step against soft Dice, on theory's 2/D − 1.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel; probability space, means over the pixels of a class.
     """
     figure, axes = new_figure(6.4, 4.2)
-    ax, losses = axes[0, 0], tier.config.losses
+    ax, losses = axes[0, 0], model.config.losses
     for loss in losses:
         points = np.array(
             [
                 (entry["soft_dice"], entry["gradient_ratio"])
-                for result in tier.results
+                for result in model.results
                 if result["loss"] == loss
                 for entry in result["history"]
                 if entry["soft_dice"] and entry["gradient_ratio"]
@@ -140,22 +142,22 @@ def gradient_ratio(tier: Tier) -> Figure:
 
 
 @styled
-def trajectories(tier: Tier) -> Figure:
+def trajectories(model: ModelRuns) -> Figure:
     """Draw where training takes the mean p of the two classes, on the soft Dice that they give.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel per fraction: p̄₋ to the right, p̄₊ upwards, a line per arm (mean over seeds,
         a ring at its start, its mark at its end) on contours of D.
     """
-    figure, found = panels(tier.fractions, 2.7)
-    losses = tier.config.losses
+    figure, found = panels(model.fractions, 2.7)
+    losses = model.config.losses
     # A prediction that is right has a background mean far below the rarest foreground.
-    low = 10.0 ** math.floor(math.log10(min(tier.fractions) / 20))
+    low = 10.0 ** math.floor(math.log10(min(model.fractions) / 20))
     x, y = np.meshgrid(np.geomspace(low, 1, 120), np.linspace(0, 1, 120))
-    for (ax,), fraction in zip(found, tier.fractions, strict=True):
+    for (ax,), fraction in zip(found, model.fractions, strict=True):
         dice = 2 * fraction * y / (fraction * y + (1 - fraction) * x + fraction)
         lines = ax.contour(
             x, y, dice, [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9], colors="#999999", linewidths=0.6
@@ -163,8 +165,8 @@ def trajectories(tier: Tier) -> Figure:
         ax.clabel(lines, fontsize=7, fmt="%g")
         for loss in losses:
             look = look_of(losses, loss)
-            _, over = history(tier, loss, fraction, "mean_probability_background")
-            _, up = history(tier, loss, fraction, "mean_probability_foreground")
+            _, over = history(model, loss, fraction, "mean_probability_background")
+            _, up = history(model, loss, fraction, "mean_probability_foreground")
             # Batches without foreground have no p̄₊, and a lost run has neither.
             whole = ~np.isnan(over + up).any(axis=0)
             if not whole.any():
@@ -187,11 +189,11 @@ def trajectories(tier: Tier) -> Figure:
 
 
 @styled
-def examples(tier: Tier, fraction: float | None = None) -> Figure | None:
+def examples(model: ModelRuns, fraction: float | None = None) -> Figure | None:
     """Draw test images, masks, each arm's prediction, and the gradient at every pixel.
 
     Args:
-        tier: the study's.
+        model: the study's.
         fraction: π; ``None``: the middle one of the study's.
 
     Returns:
@@ -199,11 +201,11 @@ def examples(tier: Tier, fraction: float | None = None) -> Figure | None:
         logits, pooled over the images shown; blue pulls p up, red down. ``None`` if no run left an
         example.
     """
-    config = tier.config
-    fraction = tier.fractions[len(tier.fractions) // 2] if fraction is None else fraction
+    config = model.config
+    fraction = model.fractions[len(model.fractions) // 2] if fraction is None else fraction
     found: dict[str, np.ndarray] = {}
     for loss in config.losses[:_SHOWN_ARMS]:
-        path = tier.directory / "examples" / f"{config.model}_{loss}_{fraction!r}_seed0.npy"
+        path = model.directory / "examples" / f"{config.model}_{loss}_{fraction!r}_seed0.npy"
         if path.exists():
             found[loss] = np.load(path, allow_pickle=False)
     if not found:
@@ -231,8 +233,8 @@ def examples(tier: Tier, fraction: float | None = None) -> Figure | None:
     for row, (loss, (_, _, logits)) in zip(axes[1:], found.items(), strict=True):
         row[0].set_ylabel(label(loss))
         _prediction_maps(row[0::3], logits, masks)
-        _gradient_maps(tier, row[1::3], loss, np.zeros_like(logits), masks)
-        _gradient_maps(tier, row[2::3], loss, logits, masks)
+        _gradient_maps(model, row[1::3], loss, np.zeros_like(logits), masks)
+        _gradient_maps(model, row[2::3], loss, logits, masks)
     for ax, title in zip(axes[1], ("p", "gradient at p = ½", "gradient, trained") * count,
                          strict=True):  # fmt: skip
         ax.set_title(title)
@@ -252,10 +254,10 @@ def _prediction_maps(axes: Sequence[Axes], logits: np.ndarray, masks: np.ndarray
 
 
 def _gradient_maps(
-    tier: Tier, axes: Sequence[Axes], loss: str, logits: np.ndarray, masks: np.ndarray
+    model: ModelRuns, axes: Sequence[Axes], loss: str, logits: np.ndarray, masks: np.ndarray
 ) -> None:
     """Draw a loss's gradient at the logits, on one scale for the images shown."""
-    arm = parse_arm(loss, tier.config.pooling, tier.config.smooth)
+    arm = parse_arm(loss, model.config.pooling, model.config.smooth)
     gradient: Any = np.asarray(
         dj.analysis.pixel_gradient(
             arm, jnp.asarray(logits), jnp.asarray(masks > 0.5), sums=arm.sums

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import Interval, bootstrap_interval, mean_interval
-from experiments.analysis.tiers import Tier
 from experiments.reporting.plots.style import fraction_axis, look_of
-from experiments.reporting.words import label
+from experiments.reporting.rendering import label
 
 __all__ = ["against_fraction", "error_of"]
 
@@ -39,25 +39,25 @@ def _dodge(fractions: Sequence[float], count: int) -> float:
     return min(1.06, widest ** (1 / max(count - 1, 1)))
 
 
-def against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False) -> None:
+def against_fraction(ax: Axes, model: ModelRuns, metric: str, *, images: bool = False) -> None:
     """Draw a metric of all arms: means with t intervals, seeds as dots, the bootstrap as a band.
 
     Args:
         ax: where.
-        tier: the study's.
+        model: the study's.
         metric: of its runs.
         images: whether the runs hold it per image, for the band.
     """
-    losses = tier.config.losses
+    losses = model.config.losses
     for i, loss in enumerate(losses):
         look = look_of(losses, loss)
         # Side by side, so that intervals do not cover each other.
-        shift = _dodge(tier.fractions, len(losses)) ** (i - (len(losses) - 1) / 2)
+        shift = _dodge(model.fractions, len(losses)) ** (i - (len(losses) - 1) / 2)
         x: list[float] = []
         intervals: list[Interval] = []
         bands: list[Interval] = []
-        for fraction in sorted(tier.fractions):
-            scores = tier.scores(loss, fraction, metric)
+        for fraction in sorted(model.fractions):
+            scores = model.scores(loss, fraction, metric)
             interval = mean_interval(scores)
             if not interval.n:
                 continue
@@ -66,7 +66,8 @@ def against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False)
             intervals.append(interval)
             bands.append(
                 bootstrap_interval(
-                    tier.image_scores(loss, fraction, metric), crossed=tier.config.data is not None
+                    model.image_scores(loss, fraction, metric),
+                    crossed=model.config.data is not None,
                 )
                 if images
                 else Interval(np.nan, np.nan, np.nan, 0)
@@ -81,4 +82,4 @@ def against_fraction(ax: Axes, tier: Tier, metric: str, *, images: bool = False)
         ax.fill_between(
             x, [b.low for b in bands], [b.high for b in bands], color=look.colour, alpha=0.12, lw=0
         )
-    fraction_axis(ax, tier.fractions)
+    fraction_axis(ax, model.fractions)

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from experiments.analysis.tiers import Tier
+from experiments.analysis.model_runs import ModelRuns
 from experiments.reporting.plots.style import legend_below, look_of, panels, styled
-from experiments.reporting.words import label
+from experiments.reporting.rendering import label
 
 __all__ = ["reliability", "size_recall"]
 
@@ -17,25 +17,25 @@ _LEAST_PIXELS, _LEAST_OBJECTS = 20, 5
 
 
 @styled
-def reliability(tier: Tier) -> Figure | None:
+def reliability(model: ModelRuns) -> Figure | None:
     """Draw how often a pixel is foreground against the p that it was given.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel per fraction, the pixels of all seeds together; ``None`` where no run says it.
     """
-    if not any(r.get("reliability") for r in tier.results):
+    if not any(r.get("reliability") for r in model.results):
         return None
-    figure, found = panels(tier.fractions, 2.6)
-    losses = tier.config.losses
-    for (ax,), fraction in zip(found, tier.fractions, strict=True):
+    figure, found = panels(model.fractions, 2.6)
+    losses = model.config.losses
+    for (ax,), fraction in zip(found, model.fractions, strict=True):
         ax.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="calibrated")
         for loss in losses:
             bins = [
                 np.array([r["reliability"][k] for k in ("claimed", "true", "pixels")], np.float64)
-                for r in tier.cell(loss, fraction)
+                for r in model.cell(loss, fraction)
                 if r.get("reliability", {}).get("pixels")
             ]
             if not bins:
@@ -59,11 +59,11 @@ def reliability(tier: Tier) -> Figure | None:
 
 
 def _pooled_sizes(
-    tier: Tier, loss: str, fraction: float, name: str
+    model: ModelRuns, loss: str, fraction: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average recall by size over the objects of all seeds: sizes, recalls."""
     total: dict[float, np.ndarray] = {}
-    for r in tier.cell(loss, fraction):
+    for r in model.cell(loss, fraction):
         rows = r.get("size_recall") or {}
         for size, recall, objects in zip(
             rows.get("size", []), rows.get(name, []), rows.get("objects", []), strict=True
@@ -76,22 +76,22 @@ def _pooled_sizes(
 
 
 @styled
-def size_recall(tier: Tier) -> Figure | None:
+def size_recall(model: ModelRuns) -> Figure | None:
     """Draw the share of an object's pixels that are found against its size.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel per fraction, at the threshold 0.5; ``None`` where no run says it.
     """
-    if not any((r.get("size_recall") or {}).get("size") for r in tier.results):
+    if not any((r.get("size_recall") or {}).get("size") for r in model.results):
         return None
-    figure, found = panels(tier.fractions, 2.6)
-    losses = tier.config.losses
-    for (ax,), fraction in zip(found, tier.fractions, strict=True):
+    figure, found = panels(model.fractions, 2.6)
+    losses = model.config.losses
+    for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
-            sizes, recall = _pooled_sizes(tier, loss, fraction, "recall")
+            sizes, recall = _pooled_sizes(model, loss, fraction, "recall")
             look = look_of(losses, loss)
             # A size stands for an octave: its middle.
             ax.plot(

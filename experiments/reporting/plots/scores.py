@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.optima import posterior_bias
 from experiments.analysis.statistics import mean_interval
 from experiments.analysis.theory import best_constant, pooled_pixels
-from experiments.analysis.tiers import Tier
 from experiments.reporting.plots.intervals import against_fraction, error_of
 from experiments.reporting.plots.style import (
     fraction_axis,
@@ -21,7 +21,7 @@ from experiments.reporting.plots.style import (
     new_figure,
     styled,
 )
-from experiments.reporting.words import label
+from experiments.reporting.rendering import label
 
 __all__ = ["constants", "empties", "surfaces", "volume_bias"]
 
@@ -34,16 +34,16 @@ def _signed(value: float) -> str:
 
 
 @styled
-def constants(tier: Tier) -> Figure | None:
+def constants(model: ModelRuns) -> Figure | None:
     """Draw where a bias-only model ends, on the best constant predictions of C6.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel; ``None`` for any other model.
     """
-    config = tier.config
+    config = model.config
     if config.model != "bias":
         return None
     figure, axes = new_figure(7.4, 4.4)
@@ -51,8 +51,8 @@ def constants(tier: Tier) -> Figure | None:
     for loss in config.losses:
         look = look_of(config.losses, loss)
         x, y = [], []
-        for fraction in sorted(tier.fractions):
-            interval = mean_interval(tier.scores(loss, fraction, "mean_probability"))
+        for fraction in sorted(model.fractions):
+            interval = mean_interval(model.scores(loss, fraction, "mean_probability"))
             if interval.n:
                 x.append(fraction)
                 y.append(interval)
@@ -61,13 +61,13 @@ def constants(tier: Tier) -> Figure | None:
             color=look.colour, marker=look.marker, ms=6, capsize=3, lw=0, elinewidth=1.5,
             label=label(loss),
         )  # fmt: skip
-        grid = np.geomspace(min(tier.fractions) / 1.5, max(tier.fractions) * 1.5, 40)
+        grid = np.geomspace(min(model.fractions) / 1.5, max(model.fractions) * 1.5, 40)
         best = [best_constant(loss, f, pooled_pixels(config), config.smooth) for f in grid]
         ax.plot(
             grid, [np.nan if b is None else b.prediction for b in best], color=look.colour, lw=1.1,
             ls="-" if best[0] is None or best[0].closed else "--",
         )  # fmt: skip
-    fraction_axis(ax, tier.fractions)
+    fraction_axis(ax, model.fractions)
     ax.set_yscale("log")
     ax.set_ylabel("constant prediction p")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda p, _: f"{p:g}"))
@@ -79,30 +79,30 @@ def constants(tier: Tier) -> Figure | None:
 
 
 @styled
-def volume_bias(tier: Tier) -> Figure | None:
+def volume_bias(model: ModelRuns) -> Figure | None:
     """Draw (found − there)/there against the foreground fraction, of p ≥ ½ and of Σp.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         Two panels; ``None`` where no run says it.
     """
-    if not tier.has("soft_volume_bias"):
+    if not model.has("soft_volume_bias"):
         return None
     figure, axes = new_figure(8.8, 3.9, 1, 2)
     for ax, metric, title in (
         (axes[0, 0], "volume_bias", "Pixels with p ≥ ½"),
         (axes[0, 1], "soft_volume_bias", "Sum of p"),
     ):
-        against_fraction(ax, tier, metric)
+        against_fraction(ax, model, metric)
         ax.axhline(0, color="black", lw=0.9)
-        for loss in tier.config.losses:
-            biases = [posterior_bias(tier, loss, fraction) for fraction in tier.fractions]
+        for loss in model.config.losses:
+            biases = [posterior_bias(model, loss, fraction) for fraction in model.fractions]
             known = [b.value for b in biases if b is not None and b.metric == metric]
-            if len(known) == len(tier.fractions):
-                colour = look_of(tier.config.losses, loss).colour
-                ax.plot(tier.fractions, known, ls="--", lw=1.3, color=colour)
+            if len(known) == len(model.fractions):
+                colour = look_of(model.config.losses, loss).colour
+                ax.plot(model.fractions, known, ls="--", lw=1.3, color=colour)
         # Symmetric, linear near 0: one collapsed arm must not flatten the others.
         ax.set_yscale("symlog", linthresh=0.1)
         ax.yaxis.set_major_locator(FixedLocator(_BIAS_TICKS))
@@ -110,35 +110,35 @@ def volume_bias(tier: Tier) -> Figure | None:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _signed(v)))
         ax.set_title(title)
     axes[0, 0].set_ylabel("(found − there) / there")
-    if tier.config.shape == "posterior":
+    if model.config.shape == "posterior":
         axes[0, 0].plot([], [], "--", color="#555555", lw=1.3, label="C15: the optimum")
     legend_below(figure, axes[0, 0])
     return figure
 
 
-def _pair(tier: Tier, metrics: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
+def _pair(model: ModelRuns, metrics: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
     figure, axes = new_figure(8.8, 3.8, 1, len(metrics))
     for ax, (metric, title) in zip(axes[0], metrics, strict=True):
-        against_fraction(ax, tier, metric)
+        against_fraction(ax, model, metric)
         ax.set_title(title)
     legend_below(figure, axes[0, 0])
     return figure, list(axes[0])
 
 
 @styled
-def surfaces(tier: Tier) -> Figure | None:
+def surfaces(model: ModelRuns) -> Figure | None:
     """Draw the 95th percentile Hausdorff distance and the surface Dice, at 0.5.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         Two panels; ``None`` where no run says it.
     """
-    if not tier.has("hd95"):
+    if not model.has("hd95"):
         return None
     figure, (distance, surface) = _pair(
-        tier,
+        model,
         (
             ("hd95", "Hausdorff distance, 95th percentile"),
             ("surface_dice", "Surface Dice, 1 pixel"),
@@ -151,19 +151,19 @@ def surfaces(tier: Tier) -> Figure | None:
 
 
 @styled
-def empties(tier: Tier) -> Figure | None:
+def empties(model: ModelRuns) -> Figure | None:
     """Draw the share of empty test images in which anything was found.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         Two panels, at 0.5 and at the tuned threshold; ``None`` where no image is empty.
     """
-    if not tier.has("empty_false_positive_share"):
+    if not model.has("empty_false_positive_share"):
         return None
     figure, axes = _pair(
-        tier,
+        model,
         (("empty_false_positive_share", _AT_HALF), ("empty_false_positive_share_tuned", _TUNED)),
     )
     for ax in axes:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from experiments.reporting.words import percent
+from experiments.reporting.rendering import percent
 
 __all__ = [
     "Look",

@@ -10,19 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from experiments.analysis.summary import cell_of
-from experiments.analysis.tiers import Tier
+from experiments.analysis.model_runs import ModelRuns
+from experiments.analysis.tables import cell_of
 from experiments.reporting.plots.style import legend_below, look_of, panels, styled
-from experiments.reporting.words import label
+from experiments.reporting.rendering import label
 
 __all__ = ["band", "history", "learning_curves", "learning_rates"]
 
 
-def history(tier: Tier, loss: str, fraction: float, name: str) -> tuple[np.ndarray, np.ndarray]:
+def history(
+    model: ModelRuns, loss: str, fraction: float, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Stack one logged quantity over the seeds of a cell.
 
     Args:
-        tier: the study's.
+        model: the study's.
         loss: the arm's name.
         fraction: π.
         name: of the quantity.
@@ -30,7 +32,7 @@ def history(tier: Tier, loss: str, fraction: float, name: str) -> tuple[np.ndarr
     Returns:
         The steps [S], and the numbers [seeds, S], NaN where there was none.
     """
-    cell = tier.cell(loss, fraction)
+    cell = model.cell(loss, fraction)
     rows = [
         [np.nan if entry.get(name) is None else entry[name] for entry in result["history"]]
         for result in cell
@@ -62,20 +64,20 @@ def band(
 
 
 @styled
-def learning_curves(tier: Tier) -> Figure:
+def learning_curves(model: ModelRuns) -> Figure:
     """Draw hard Dice at 0.5 of the training batches over the steps, one panel per fraction.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         A figure; lines are means over seeds, bands their range.
     """
-    figure, found = panels(tier.fractions, 2.6)
-    losses = tier.config.losses
-    for (ax,), fraction in zip(found, tier.fractions, strict=True):
+    figure, found = panels(model.fractions, 2.6)
+    losses = model.config.losses
+    for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
-            steps, rows = history(tier, loss, fraction, "dice")
+            steps, rows = history(model, loss, fraction, "dice")
             band(ax, steps, rows, color=look_of(losses, loss).colour, label=label(loss))
         ax.set_xlabel("step")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -87,23 +89,23 @@ def learning_curves(tier: Tier) -> Figure:
 
 
 @styled
-def learning_rates(tier: Tier) -> Figure | None:
+def learning_rates(model: ModelRuns) -> Figure | None:
     """Draw validation Dice at the tuned threshold against the learning rate.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One panel per fraction; a ring marks the choice. ``None`` where there was none.
     """
-    if not tier.tuning_results:
+    if not model.tuning_results:
         return None
-    figure, found = panels(tier.fractions, 2.5)
-    losses = tier.config.losses
-    for (ax,), fraction in zip(found, tier.fractions, strict=True):
+    figure, found = panels(model.fractions, 2.5)
+    losses = model.config.losses
+    for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
             look = look_of(losses, loss)
-            cell = cell_of(tier.tuning, loss, fraction).sort_values("learning_rate")
+            cell = cell_of(model.tuning, loss, fraction).sort_values("learning_rate")
             x, y = cell["learning_rate"].to_numpy(), cell["validation_dice_tuned"].to_numpy()
             ax.plot(
                 x, y, color=look.colour, marker=look.marker, ms=4.5, lw=1.4, label=label(loss)
@@ -112,7 +114,7 @@ def learning_rates(tier: Tier) -> Figure | None:
                 best = int(np.nanargmax(y))
                 ax.plot(x[best], y[best], "o", mfc="none", mec=look.colour, ms=11, mew=1.3)
         ax.set_xscale("log")
-        rates = sorted(tier.tuning["learning_rate"].unique())
+        rates = sorted(model.tuning["learning_rate"].unique())
         ax.xaxis.set_major_locator(FixedLocator(rates))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.analysis.contrasts import contrasts, primary_loss
+from experiments.analysis.contrasts import baseline_contrasts, primary_loss
 from experiments.analysis.statistics import resolvable_margin
-from tests.experiments.made import SPREAD, made_run, made_tier, study
+from tests.experiments.made import SPREAD, made_model, made_run, study
 
 BCE = 0.8 + 0.01 * SPREAD
 
 
 def _against(dice, seeds=7, **changes):
     config = study(seeds=seeds, **changes)
-    return made_tier(config, {"bce": (np.full(seeds, 0.1), BCE[:seeds]), "dice": (dice, dice)})
+    return made_model(config, {"bce": (np.full(seeds, 0.1), BCE[:seeds]), "dice": (dice, dice)})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def _against(dice, seeds=7, **changes):
 def test_verdict(lead, spread, verdict, small):
     # A spread of their own: the seeds' pairing must not make the differences constant.
     noise = spread * np.array([1, -1, 2, -2, 0.5, -0.5, 0])
-    (contrast,) = contrasts(_against(BCE + lead + noise), "dice")
+    (contrast,) = baseline_contrasts(_against(BCE + lead + noise), "dice")
     assert contrast.verdict == verdict
     assert contrast.small is small
     expected = stats.ttest_rel(BCE + lead + noise, BCE)
@@ -51,16 +51,18 @@ def test_p_values_are_adjusted_over_the_fractions():
         for loss, dice in (("bce", BCE), ("dice", BCE + lead + noise))
         for seed in range(7)
     ]
-    tier = made_tier(config, {})
-    tier.results.extend(results)
-    first, second = contrasts(tier, "dice")
+    model = made_model(config, {})
+    model.results.extend(results)
+    first, second = baseline_contrasts(model, "dice")
     raw = [stats.ttest_1samp(lead + noise, 0).pvalue for lead in leads.values()]
     assert raw[1] < raw[0]
     assert (second.p_value, first.p_value) == pytest.approx((2 * raw[1], max(raw[0], 2 * raw[1])))
 
 
 def test_few_seeds_make_no_test():
-    (contrast,) = contrasts(_against(BCE[:3] + np.array([0.1, 0.11, 0.12]), seeds=3), "dice")
+    (contrast,) = baseline_contrasts(
+        _against(BCE[:3] + np.array([0.1, 0.11, 0.12]), seeds=3), "dice"
+    )
     assert contrast.verdict == "untested"
     assert math.isnan(contrast.p_value)
     assert math.isnan(contrast.equivalence_p_value)
@@ -68,14 +70,14 @@ def test_few_seeds_make_no_test():
 
 
 def test_a_diverged_or_missing_seed_is_left_out_and_counted():
-    tier = _against(BCE + 0.1 + 0.01 * np.array([1, -1, 2, -2, 0.5, -0.5, 0]))
-    tier.results[10] = made_run(tier.config, "dice", 0.05, 3, status="diverged")
-    (contrast,) = contrasts(tier, "dice")
+    model = _against(BCE + 0.1 + 0.01 * np.array([1, -1, 2, -2, 0.5, -0.5, 0]))
+    model.results[10] = made_run(model.config, "dice", 0.05, 3, status="diverged")
+    (contrast,) = baseline_contrasts(model, "dice")
     assert (contrast.difference.n, contrast.lost) == (6, 1)
     assert contrast.verdict == "untested"
-    del tier.__dict__["runs"]
-    del tier.results[10]
-    (contrast,) = contrasts(tier, "dice")
+    del model.__dict__["runs"]
+    del model.results[10]
+    (contrast,) = baseline_contrasts(model, "dice")
     assert (contrast.difference.n, contrast.lost) == (6, 0)
 
 

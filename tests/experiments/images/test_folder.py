@@ -15,7 +15,7 @@ from experiments.images.folder import measured, read_folder, split_of
 from experiments.presets import resolve
 from experiments.runs.data import noise_level, splits
 from experiments.runs.directory import load_runs
-from experiments.runs.progress import Silent
+from experiments.runs.progress import Progress
 from experiments.runs.study import run_study
 
 # By their hashes: 4 to learn from, 2 to choose with, 2 to test on.
@@ -134,11 +134,11 @@ def test_the_study_is_what_was_measured(pngs):
 def test_a_study_of_a_folder_runs_and_is_taken_up(pngs, tmp_path):
     asked = {"model": "linear", "losses": ("bce",), "steps": 2, "seeds": 1}
     config = resolve(data=pngs, **asked)
-    assert run_study([config], tmp_path / "out", Silent()) == 1
+    assert run_study([config], tmp_path / "out", Progress()) == 1
     (result,) = load_runs(tmp_path / "out")
     assert result["foreground_fraction"] == config.fractions[0]
     assert len(result["per_image"]["dice"]) == 2
-    assert run_study([config], tmp_path / "out", Silent()) == 0
+    assert run_study([config], tmp_path / "out", Progress()) == 0
     # Another picture under an old name is another study.
     image, _ = _arrays(99)
     _save(pngs / "images" / f"{NAMES[0]}.png", image)
@@ -146,7 +146,7 @@ def test_a_study_of_a_folder_runs_and_is_taken_up(pngs, tmp_path):
         splits(config, config.fractions[0], 1)
     again = resolve(data=pngs, **asked)
     with pytest.raises(ConfigError, match="holds a different study"):
-        run_study([again], tmp_path / "out", Silent())
+        run_study([again], tmp_path / "out", Progress())
 
 
 def test_the_cache_is_used_until_a_file_changes_and_never_needed(pngs, monkeypatch):

@@ -59,7 +59,7 @@ def test_another_trainings_checkpoint_is_ignored_with_one_line(make, notes, tmp_
     make({"seed": 2}).save(KEPT)
     assert make({"seed": 1}).restore(LIKE) is None
     (line,) = notes
-    assert line.startswith("ignored the checkpoint run: it is of another training, ")
+    assert line.startswith("ignored the checkpoint run: it is of another training, version")
     assert not (tmp_path / "run").exists()
 
 
@@ -108,11 +108,11 @@ class _Cut(Exception):
 class _CutOff:
     """Stops a training right after some saves."""
 
-    def __init__(self, keeper, saves):
-        self.keeper, self.saves, self.restored = keeper, saves, None
+    def __init__(self, checkpointer, saves):
+        self.checkpointer, self.saves, self.restored = checkpointer, saves, None
 
     def restore(self, like):
-        position = self.keeper.restore(like)
+        position = self.checkpointer.restore(like)
         self.restored = None if position is None else int(position.step)
         return position
 
@@ -120,7 +120,7 @@ class _CutOff:
         return True
 
     def save(self, position):
-        self.keeper.save(position)
+        self.checkpointer.save(position)
         self.saves -= 1
         if self.saves == 0:
             raise _Cut
@@ -133,20 +133,22 @@ def test_a_training_cut_off_twice_ends_as_an_unbroken_one(make, scanned, optimis
     tasks = [Task(splits(TINY, 0.1, 0)[0], order, 0, rate) for rate in (0.01, 0.1)]
     tasks = tasks if scanned else tasks[:1]
 
-    def training(keeper=None):
+    def training(checkpointer=None):
         arm = parse_arm("dice")
-        return train("linear", arm, tasks, optimiser=optimiser, scanned=scanned, keeper=keeper)
+        return train(
+            "linear", arm, tasks, optimiser=optimiser, scanned=scanned, checkpointer=checkpointer
+        )
 
     unbroken = training()
     steps = []
     for saves in (1, 2, -1):
-        keeper = _CutOff(make(), saves)
+        checkpointer = _CutOff(make(), saves)
         if saves > 0:
             with pytest.raises(_Cut):
-                training(keeper)
+                training(checkpointer)
         else:
-            resumed = training(keeper)
-        steps.append(keeper.restored)
+            resumed = training(checkpointer)
+        steps.append(checkpointer.restored)
     assert steps[0] is None
     assert 0 < steps[1] < steps[2] < len(order)
     for a, b in zip(unbroken, resumed, strict=True):

@@ -19,7 +19,7 @@ def test_shapes_start_and_reproducibility(name):
     logits = _apply(graph, parameters, images)
     assert logits.shape == images.shape
     assert logits.dtype == jnp.float32
-    # Every tier starts at about p = ½, where C5 gives the shares.
+    # Every model starts at about p = ½, where C5 gives the shares.
     assert np.abs(jax.nn.sigmoid(logits) - 0.5).max() < 0.2
     again = initialise(name, 3)[1]
     for a, b in zip(jax.tree.leaves(parameters), jax.tree.leaves(again), strict=True):

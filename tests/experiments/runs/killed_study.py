@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 
 from experiments.config import StudyConfig
-from experiments.runs.progress import Silent
+from experiments.runs.progress import Progress
 from experiments.runs.study import run_study
 
 _SMALL = {
@@ -29,13 +29,13 @@ _SMALL = {
     "validation_images": 6,
     "test_images": 6,
 }
-TIERS = (
+CONFIGS = (
     StudyConfig(model="bias", learning_rates=(0.2,), **_SMALL),
     StudyConfig(model="linear", learning_rates=(0.01, 0.1), **_SMALL),
 )
 
 
-class Told(Silent):
+class Told(Progress):
     def skip(self, steps):
         print("RESUMED", steps, flush=True)
 
@@ -46,7 +46,7 @@ def begin(out: Path) -> int:
         return child
     try:
         # A checkpoint after every part of a training.
-        run_study(TIERS, out, Told(), checkpoint_seconds=0)
+        run_study(CONFIGS, out, Told(), checkpoint_seconds=0)
         os._exit(0)
     except BaseException as error:
         print(repr(error), file=sys.stderr, flush=True)

@@ -5,35 +5,34 @@ from collections import Counter
 import pytest
 
 from experiments.config import ConfigError, StudyConfig
-from experiments.presets import PRESETS, resolve
+from experiments.presets import PRESETS, resolve, study_configs
 from experiments.runs.plan import (
     chosen_rates,
-    plan,
+    final_runs,
+    run_groups,
     step_cost,
-    tiers,
-    together,
     tuning_extension,
-    tuning_plan,
+    tuning_runs,
 )
 
 
 def test_plan_is_a_full_grid_of_fresh_paired_seeds():
     config = resolve("quick")
-    runs = plan(config, {(c.loss, c.foreground_fraction): 0.5 for c in tuning_plan(config)})
+    runs = final_runs(config, {(c.loss, c.foreground_fraction): 0.5 for c in tuning_runs(config)})
     assert len({run.name for run in runs}) == len(runs)
     cells = Counter((run.loss, run.foreground_fraction) for run in runs)
     assert set(cells.values()) == {config.seeds}
     assert len(cells) == len(config.losses) * len(config.fractions)
     # Whole seeds first; none of them was used to choose a learning rate.
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
-    assert not {run.seed for run in runs} & {run.seed for run in tuning_plan(config)}
+    assert not {run.seed for run in runs} & {run.seed for run in tuning_runs(config)}
     assert {run.learning_rate for run in runs} == {0.5}
 
 
 def _scored(config, best):
     """Scores that are best at a learning rate of each loss."""
     return {
-        spec: 0.9 if spec.learning_rate == best[spec.loss] else 0.1 for spec in tuning_plan(config)
+        spec: 0.9 if spec.learning_rate == best[spec.loss] else 0.1 for spec in tuning_runs(config)
     }
 
 
@@ -55,19 +54,19 @@ def test_learning_rates_are_chosen_by_score_and_extended_at_an_edge():
 
 def test_a_diverged_learning_rate_is_never_chosen():
     config = StudyConfig(losses=("dice",), fractions=(0.05,), learning_rates=(1e-3, 1e-2))
-    first, second = tuning_plan(config)
+    first, second = tuning_runs(config)
     assert chosen_rates(config, {first: 0.0, second: float("nan")})["dice", 0.05] == 1e-3
     assert chosen_rates(config, {first: float("nan"), second: 0.0})["dice", 0.05] == 1e-2
 
 
 def test_without_a_choice_nothing_is_tuned():
     config = resolve("quick", "bias")
-    assert tuning_plan(config) == []
+    assert tuning_runs(config) == []
     assert set(chosen_rates(config, {}).values()) == {0.2}
 
 
 def test_standard_runs_three_models_and_all_arms_on_the_cheap_ones():
-    asked = tiers("standard")
+    asked = study_configs("standard")
     assert [config.model for config in asked] == ["bias", "linear", "unet"]
     assert [len(config.losses) for config in asked] == [10, 10, 4]
     assert asked[2] == resolve("standard", "unet")
@@ -77,23 +76,25 @@ def test_standard_runs_three_models_and_all_arms_on_the_cheap_ones():
 
 
 def test_quick_is_the_unet_alone_and_a_named_model_is_alone():
-    assert tiers("quick") == (resolve("quick", "unet"),)
-    assert tiers("standard", "linear") == (resolve("standard", "linear"),)
-    assert {config.steps for config in tiers("standard", steps=7)} == {7}
+    assert study_configs("quick") == (resolve("quick", "unet"),)
+    assert study_configs("standard", "linear") == (resolve("standard", "linear"),)
+    assert {config.steps for config in study_configs("standard", steps=7)} == {7}
     with pytest.raises(ConfigError, match="unknown preset 'nonsense'"):
-        tiers("nonsense")
+        study_configs("nonsense")
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_groups_hold_every_run_once_and_are_of_one_size(preset):
-    for config in tiers(preset):
-        for specs in (tuning_plan(config), plan(config)):
-            groups = together(config, specs)
+    for config in study_configs(preset):
+        for specs in (tuning_runs(config), final_runs(config)):
+            groups = run_groups(config, specs)
             assert {spec for group in groups for spec in group} == set(specs)
             # Filled up with repetitions of a group's last run, never with another group's.
             assert sum(len(dict.fromkeys(group)) for group in groups) == len(specs)
             assert all(len({spec.loss for spec in group}) == 1 for group in groups)
-        sizes = {len(group) for p in (tuning_plan, plan) for group in together(config, p(config))}
+        sizes = {
+            len(group) for p in (tuning_runs, final_runs) for group in run_groups(config, p(config))
+        }
         assert len(sizes) == 1
         (size,) = sizes
         pixels = config.image_size**2 * config.batch_size

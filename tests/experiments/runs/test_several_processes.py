@@ -16,7 +16,7 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.errors import ConfigError
-from experiments.learning.placement import BatchCut
+from experiments.learning.placement import batch_cut
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["compare", "--losses", "dice", "--fractions", "0.1", "--seeds", "1", "--image-size", "32"]
@@ -120,10 +120,10 @@ def test_a_process_that_dies_or_hangs_stops_the_other_and_the_study_resumes(monk
     launched = start("launch", "--processes", 2, "--patience", PATIENCE, *LINEAR, "--out", out)
     try:
         line = ""
-        while "goes on" not in line:
+        while "resumed" not in line:
             line = launched.stdout.readline()
             assert line, launched.communicate()
-        assert re.search(r"goes on after step \d+ of 4000", line)
+        assert re.search(r"resumed after step \d+ of 4000", line)
         (hanging,) = _children_with(launched.pid, "--process-id 1")
         os.kill(hanging, signal.SIGSTOP)
         began = time.monotonic()
@@ -217,6 +217,6 @@ def test_what_cannot_be_launched(monkeypatch, capsys, arguments, words):
 def test_a_batch_that_the_devices_cannot_share(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [None] * 3)
     with pytest.raises(ConfigError, match=r"batch_size 8 .* 3 devices: write --batch-size 6 or 9"):
-        BatchCut.over_all_devices(8)
+        batch_cut(8)
     with pytest.raises(ConfigError, match=r"write --batch-size 3$"):
-        BatchCut.over_all_devices(2)
+        batch_cut(2)

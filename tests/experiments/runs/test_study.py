@@ -16,9 +16,9 @@ import pytest
 from experiments.api import run, summary
 from experiments.config import ConfigError
 from experiments.files import write_whole
-from experiments.runs.directory import load_runs, load_tiers
-from experiments.runs.plan import plan, tuning_plan
-from experiments.runs.progress import Silent
+from experiments.runs.directory import load_configs, load_runs
+from experiments.runs.plan import final_runs, tuning_runs
+from experiments.runs.progress import Progress
 from experiments.runs.results import logged, status_of
 from experiments.runs.study import batch_order, run_study
 from tests.experiments.conftest import TINY
@@ -47,7 +47,7 @@ def _snapshot(out):
     return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.rglob("*") if p.is_file()}
 
 
-class _Counting(Silent):
+class _Counting(Progress):
     def __init__(self):
         self.steps, self.skipped, self.runs = 0, 0, []
 
@@ -63,7 +63,7 @@ class _Counting(Silent):
 
 def test_run_files_hold_what_the_contract_names(finished):
     paths = sorted(finished.glob("runs/*.json"))
-    assert len(paths) == len(plan(TINY)) == 8
+    assert len(paths) == len(final_runs(TINY)) == 8
     for path in paths:
         result = json.loads(path.read_text())
         assert result["loss"] in TINY.losses
@@ -83,7 +83,7 @@ def test_run_files_hold_what_the_contract_names(finished):
         achieved = result["metrics"]["foreground_fraction_test"]
         assert achieved == pytest.approx(result["foreground_fraction"], rel=0.4)
         assert len(result["per_image"]["dice"]) == TINY.test_images
-    assert len(list(finished.glob("tuning/*.json"))) == len(tuning_plan(TINY))
+    assert len(list(finished.glob("tuning/*.json"))) == len(tuning_runs(TINY))
 
 
 def test_arms_are_paired_by_data_initialisation_and_order(finished):
@@ -144,17 +144,17 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
 
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
-    gone = out / "runs" / f"{plan(TINY)[3].name}.json"
+    gone = out / "runs" / f"{final_runs(TINY)[3].name}.json"
     was = json.loads(gone.read_text())
     gone.unlink()
-    torn = out / "runs" / f"{plan(TINY)[5].name}.json"
+    torn = out / "runs" / f"{final_runs(TINY)[5].name}.json"
     torn.write_bytes(torn.read_bytes()[:999])
     (out / "runs" / f".{gone.name}.123.part").write_text('{"loss": "bce", "met')
     with pytest.raises(ConfigError, match="is torn"):
         load_runs(out)
     counting = _Counting()
     assert run((TINY,), out, counting) == 2
-    assert counting.runs == [plan(TINY)[3].name, plan(TINY)[5].name]
+    assert counting.runs == [final_runs(TINY)[3].name, final_runs(TINY)[5].name]
     now = json.loads(gone.read_text())
     assert was.pop("seconds") > 0
     assert now.pop("seconds") > 0
@@ -166,11 +166,11 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from experiments.runs.progress import Silent
+from experiments.runs.progress import Progress
 from experiments.runs.study import run_study
 from tests.experiments.conftest import TINY
 
-class Killed(Silent):
+class Killed(Progress):
     left, parts = int(sys.argv[2]), 0
     def begin(self, specs, steps, cost):
         self.parts = 0
@@ -188,7 +188,7 @@ run_study((TINY,), Path(sys.argv[1]), Killed(), checkpoint_seconds=0)
 
 def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_path):
     out = tmp_path / "killed"
-    done = len(tuning_plan(TINY)) + 3
+    done = len(tuning_runs(TINY)) + 3
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(out), str(done)],
         cwd=ROOT,
@@ -199,7 +199,7 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
     kept = _results(out)
     assert len(kept) == done
     counting = _Counting()
-    assert run_study((TINY,), out, counting) == len(plan(TINY)) - 3
+    assert run_study((TINY,), out, counting) == len(final_runs(TINY)) - 3
     assert not {f"{name}.json" for name in counting.runs} & set(kept)
     assert 0 < counting.skipped < TINY.steps
     assert not (out / "checkpoints").exists()
@@ -210,14 +210,14 @@ def test_changed_configuration_is_refused_and_nothing_is_overwritten(finished):
     before = _snapshot(finished)
     changed = dataclasses.replace(TINY, steps=9)
     with pytest.raises(ConfigError, match=r"different study \(steps: 8, now 9\)"):
-        run_study((changed,), finished, Silent())
+        run_study((changed,), finished, Progress())
     assert _snapshot(finished) == before
 
 
 def test_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "summary.csv").write_text("mine")
     with pytest.raises(ConfigError, match=r"summary\.csv but no config\.json"):
-        run_study((TINY,), tmp_path, Silent())
+        run_study((TINY,), tmp_path, Progress())
     assert (tmp_path / "summary.csv").read_text() == "mine"
 
 
@@ -226,7 +226,7 @@ def test_two_processes_on_one_directory_are_told_apart(finished):
         filelock.FileLock(finished / ".lock"),
         pytest.raises(ConfigError, match="another process"),
     ):
-        run_study((TINY,), finished, Silent())
+        run_study((TINY,), finished, Progress())
 
 
 def test_a_torn_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -256,12 +256,12 @@ def test_a_diverged_run_is_a_result(tmp_path):
     config = dataclasses.replace(
         TINY, losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
     )
-    assert run((config,), tmp_path / "out", Silent()) == 1
+    assert run((config,), tmp_path / "out", Progress()) == 1
     (result,) = load_runs(tmp_path / "out")
     assert result["status"] == "diverged"
     assert result["metrics"]["dice"] is None
     assert "diverged" in (tmp_path / "out" / "report.html").read_text()
-    assert run((config,), tmp_path / "out", Silent()) == 0
+    assert run((config,), tmp_path / "out", Progress()) == 0
 
 
 def test_logged_steps_hold_the_first_and_the_last():
@@ -275,23 +275,23 @@ def test_logged_steps_hold_the_first_and_the_last():
 
 def test_a_study_of_two_models_is_one_directory(tmp_path):
     small = {"losses": ("bce",), "fractions": (0.1,), "seeds": 1, "learning_rates": (0.1,)}
-    tiers = tuple(dataclasses.replace(TINY, model=model, **small) for model in ("bias", "linear"))
+    configs = tuple(dataclasses.replace(TINY, model=model, **small) for model in ("bias", "linear"))
     counting = _Counting()
-    assert run_study(tiers, tmp_path / "out", counting) == 2
+    assert run_study(configs, tmp_path / "out", counting) == 2
     assert counting.runs == ["bias_bce_0.1_seed0", "linear_bce_0.1_seed0"]
-    assert load_tiers(tmp_path / "out") == tiers
+    assert load_configs(tmp_path / "out") == configs
     assert [result["model"] for result in load_runs(tmp_path / "out")] == ["bias", "linear"]
     assert [result["model"] for result in load_runs(tmp_path / "out", "linear")] == ["linear"]
     with pytest.raises(ConfigError, match="model: bias, linear, now bias"):
-        run_study(tiers[:1], tmp_path / "out", Silent())
+        run_study(configs[:1], tmp_path / "out", Progress())
     table = summary(tmp_path / "out")
     assert list(table["model"]) == ["bias", "linear"]
 
 
 def test_a_directory_written_before_a_study_could_have_several_models_loads(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"study": TINY.as_json()}))
-    assert load_tiers(tmp_path) == (TINY,)
-    assert load_tiers(ROOT / "experiments" / "results" / "quick")[0].model == "unet"
+    (tmp_path / "config.json").write_text(json.dumps({"study": dataclasses.asdict(TINY)}))
+    assert load_configs(tmp_path) == (TINY,)
+    assert load_configs(ROOT / "experiments" / "results" / "quick")[0].model == "unet"
 
 
 def test_runs_of_one_program_cut_off_in_the_middle(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
-"""A study's directory as its readers see it: per model, its settings and its runs."""
+"""A study's directory as its readers see it: for each model, its settings and its runs."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,25 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis.summary import runs_table
+from experiments.analysis.tables import runs_table
 from experiments.config import StudyConfig
-from experiments.runs.directory import load_runs, load_tiers, load_tuning
+from experiments.runs.directory import load_configs, load_runs, load_tuning
 
-__all__ = ["Tier", "read_tiers"]
+__all__ = ["ModelRuns", "read_models"]
 
-# The richest model first: it is what a study's findings are about.
+# The largest model first: a study's findings are about it.
 _ORDER = ("unet", "linear", "bias")
 
 
 @dataclasses.dataclass(frozen=True)
-class Tier:
+class ModelRuns:
     """One model's part of a study.
 
     Args:
         config: its settings.
         results: its finished runs, as they were written.
         tuning_results: the runs that chose its learning rates.
-        directory: where the study lies.
+        directory: of the study.
     """
 
     config: StudyConfig
@@ -58,42 +59,40 @@ class Tier:
 
     def scores(self, loss: str, fraction: float, metric: str) -> np.ndarray:
         """One metric of a cell, a number per seed; NaN where a run has none."""
-        values = [r["metrics"].get(metric) for r in self.cell(loss, fraction)]
-        return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+        return _numbers(r["metrics"].get(metric) for r in self.cell(loss, fraction))
+
+    def median(self, loss: str, fraction: float, metric: str) -> float:
+        """The median over the seeds that have a number; NaN where none has."""
+        scores = self.scores(loss, fraction, metric)
+        return float("nan") if np.isnan(scores).all() else float(np.nanmedian(scores))
 
     def image_scores(self, loss: str, fraction: float, metric: str) -> list[np.ndarray]:
-        """One metric of a cell, per seed a number for each test image."""
+        """One metric of a cell: for each seed, a number for each test image."""
         found = [r.get("per_image", {}).get(metric) for r in self.cell(loss, fraction)]
-        return [
-            np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-            for values in found
-            if values is not None
-        ]
+        return [_numbers(values) for values in found if values is not None]
 
     def has(self, metric: str) -> bool:
         """Whether any run has a number for a metric."""
         return any(r["metrics"].get(metric) is not None for r in self.results)
 
 
-def read_tiers(directory: Path) -> list[Tier]:
-    """Read a study's directory.
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
 
-    Args:
-        directory: of the study.
 
-    Returns:
-        Its models that have a finished run, the richest first.
+def read_models(directory: Path) -> list[ModelRuns]:
+    """Read the models of a study that have a finished run, the largest model first.
 
     Raises:
-        ConfigError: if the directory holds no study, or a file of it is torn.
+        ConfigError: if the directory holds no study, or a file of it is incomplete.
     """
-    tiers = [
-        Tier(
+    models = [
+        ModelRuns(
             config,
             load_runs(directory, config.model),
             load_tuning(directory, config.model),
             directory,
         )
-        for config in sorted(load_tiers(directory), key=lambda config: _ORDER.index(config.model))
+        for config in sorted(load_configs(directory), key=lambda c: _ORDER.index(c.model))
     ]
-    return [tier for tier in tiers if tier.results]
+    return [model for model in models if model.results]

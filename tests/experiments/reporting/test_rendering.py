@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.analysis.statistics import Interval
-from experiments.reporting.words import joined, label, percent, written
+from experiments.reporting.rendering import interval_text, joined, label, percent
 
 
 def test_losses_have_names():
@@ -24,7 +24,7 @@ def test_words_are_joined():
 
 
 def test_numbers_are_written_with_their_interval():
-    assert written(Interval(0.8, 0.75, 0.85, 3)) == "0.800 [0.750, 0.850]"
-    assert written(Interval(-0.01, -0.02, 0.0, 3), sign=True) == "−0.010 [−0.020, +0.000]"
-    assert written(Interval(0.5, np.nan, np.nan, 1)) == "0.500"
-    assert written(Interval(np.nan, np.nan, np.nan, 0)) == "–"
+    assert interval_text(Interval(0.8, 0.75, 0.85, 3)) == "0.800 [0.750, 0.850]"
+    assert interval_text(Interval(-0.01, -0.02, 0.0, 3), sign=True) == "−0.010 [−0.020, +0.000]"
+    assert interval_text(Interval(0.5, np.nan, np.nan, 1)) == "0.500"
+    assert interval_text(Interval(np.nan, np.nan, np.nan, 0)) == "–"

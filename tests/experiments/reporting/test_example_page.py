@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from experiments.errors import ConfigError
-from experiments.reporting.examples import write_examples
+from experiments.reporting.example_page import write_examples
 from tests.experiments.images.test_folder import NAMES, _write
 
 

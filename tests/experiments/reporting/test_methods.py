@@ -6,9 +6,10 @@ import shlex
 import pytest
 
 from experiments import __main__ as command_line
-from experiments.reporting.account import account, command, lead, title
-from experiments.runs.plan import tiers
-from tests.experiments.made import SPREAD, made_tier, study
+from experiments.presets import study_configs
+from experiments.reporting.command import shortest_command
+from experiments.reporting.sentences import lead, methods, title
+from tests.experiments.made import SPREAD, made_model, study
 
 SCORES = dict.fromkeys(("bce", "dice"), (0.8 + 0 * SPREAD, 0.8 + 0 * SPREAD))
 
@@ -18,13 +19,13 @@ def _asked(line, monkeypatch):
     got = {}
 
     def no_run(asked, *where, **how):
-        got["tiers"] = tuple(asked)
+        got["configs"] = tuple(asked)
         return 0
 
-    monkeypatch.setattr("experiments.api.run", no_run)
+    monkeypatch.setattr(command_line, "run", no_run)
     monkeypatch.setattr("sys.argv", shlex.split(line)[2:])
     assert command_line.main() == 0
-    return got["tiers"]
+    return got["configs"]
 
 
 @pytest.mark.parametrize(
@@ -38,32 +39,40 @@ def _asked(line, monkeypatch):
     ],
 )
 def test_the_command_runs_the_same_study(preset, model, changes, monkeypatch, capsys):
-    configs = tiers(preset, model, **changes)
-    assert _asked(command(configs), monkeypatch) == configs
+    configs = study_configs(preset, model, **changes)
+    assert _asked(shortest_command(configs), monkeypatch) == configs
 
 
 def test_the_command_is_short():
-    assert command(tiers("quick")) == "python -m experiments compare"
-    assert command(tiers("standard")) == "python -m experiments compare --preset standard"
-    assert command(tiers("quick", seeds=7)) == "python -m experiments compare --seeds 7"
+    assert shortest_command(study_configs("quick")) == "python -m experiments compare"
+    assert (
+        shortest_command(study_configs("standard"))
+        == "python -m experiments compare --preset standard"
+    )
+    assert (
+        shortest_command(study_configs("quick", seeds=7))
+        == "python -m experiments compare --seeds 7"
+    )
 
 
 def test_a_study_that_no_command_runs_has_none():
-    bias, linear, unet = tiers("standard")
-    assert command((bias, dataclasses.replace(linear, steps=linear.steps + 1), unet)) is None
+    bias, linear, unet = study_configs("standard")
+    assert (
+        shortest_command((bias, dataclasses.replace(linear, steps=linear.steps + 1), unet)) is None
+    )
 
 
 def test_a_study_is_named_by_its_losses():
-    assert title([made_tier(study(), {})]) == "BCE and Dice on imbalanced masks"
+    assert title([made_model(study(), {})]) == "BCE and Dice on imbalanced masks"
     many = ("bce", "dice", "focal", "jaccard", "tversky")
-    assert title([made_tier(study(losses=many), {})]) == "5 losses on imbalanced masks"
-    assert lead([made_tier(study(), {})]) == (
+    assert title([made_model(study(losses=many), {})]) == "5 losses on imbalanced masks"
+    assert lead([made_model(study(), {})]) == (
         "U-Net: 2 losses, 5 % foreground, 7 paired seeds, 200 steps."
     )
 
 
 def test_what_was_run_is_said():
-    said = " ".join(account([made_tier(study(), SCORES)]))
+    said = " ".join(methods([made_model(study(), SCORES)]))
     assert "Images of 64×64 pixels with 1 ellipse in white noise" in said
     assert "14 of 14 runs are done; training took 14 s in all, on 1 cpu device (2 cores)" in said
     assert "200 Adam steps of 8 images, starting at p = ½" in said
@@ -89,12 +98,12 @@ def test_what_was_run_is_said():
     ],
 )
 def test_settings_are_told(changes, words):
-    assert words in " ".join(account([made_tier(study(**changes), SCORES)]))
+    assert words in " ".join(methods([made_model(study(**changes), SCORES)]))
 
 
 def test_several_models_are_counted_together():
-    models = [made_tier(study(model=m), SCORES) for m in ("unet", "linear")]
-    said = " ".join(account(models))
+    models = [made_model(study(model=m), SCORES) for m in ("unet", "linear")]
+    said = " ".join(methods(models))
     assert "28 of 28 runs" in said
     assert "Linear model (a logistic regression" in said
 
@@ -105,9 +114,9 @@ def test_a_users_own_images_are_named_and_the_command_points_to_them(monkeypatch
         "validation_images": 10, "test_images": 8, "data": "my images", "data_digest": "fed667",
     }  # fmt: skip
     config = dataclasses.replace(study(), **measured, batch_size=4)
-    said = " ".join(account([made_tier(config, SCORES)]))
+    said = " ".join(methods([made_model(config, SCORES)]))
     assert "The images in my images, 32×40 pixels." in said
     assert "22 training, 10 validation and 8 test images, split by their names" in said
     assert "noise" not in said
-    line = command((dataclasses.replace(config, seeds=3),))
+    line = shortest_command((dataclasses.replace(config, seeds=3),))
     assert line == "python -m experiments compare --batch-size 4 --data 'my images'"

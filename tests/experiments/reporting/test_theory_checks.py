@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from experiments.analysis.theory import Region, best_constant, foreground_share
-from experiments.reporting.predictions import predictions
+from experiments.reporting.theory_checks import predictions
 from tests.experiments.conftest import TINY
-from tests.experiments.made import SPREAD, made_entry, made_run, made_tier, study
+from tests.experiments.made import SPREAD, made_entry, made_model, made_run, study
 
 EQUAL = np.full(7, 0.8)
 
 
-def _found(tier, claim):
-    return [check for check in predictions(tier) if check.claim == claim]
+def _found(model, claim):
+    return [check for check in predictions(model) if check.claim == claim]
 
 
 def _history(shares, **changes):
@@ -23,16 +23,16 @@ def _history(shares, **changes):
                      enumerate(shares))]  # fmt: skip
 
 
-def _tier(history, losses=("dice",), **changes):
+def _model(history, losses=("dice",), **changes):
     config = study(losses=losses, **changes)
-    return made_tier(config, dict.fromkeys(losses, (EQUAL, EQUAL)), history=history)
+    return made_model(config, dict.fromkeys(losses, (EQUAL, EQUAL)), history=history)
 
 
 def test_a_real_study_agrees(finished):
-    from experiments.analysis.tiers import read_tiers
+    from experiments.analysis.model_runs import read_models
 
-    (tier,) = read_tiers(finished)
-    checks = predictions(tier)
+    (model,) = read_models(finished)
+    checks = predictions(model)
     assert {check.claim for check in checks} == {"C1", "C5", "C7", "C15"}
     sure = [check for check in checks if check.claim in ("C1", "C5")]
     assert len(sure) == len(TINY.fractions) * 3
@@ -42,15 +42,15 @@ def test_a_real_study_agrees(finished):
 
 def test_a_wrong_ratio_in_one_step_is_marked():
     good = _history([0.5] * 10)
-    (check,) = _found(_tier(good), "C1")
+    (check,) = _found(_model(good), "C1")
     assert check.agrees is True
     good[4]["gradient_ratio"] = 20.0
-    (check,) = _found(_tier(good), "C1")
+    (check,) = _found(_model(good), "C1")
     assert check.agrees is False
     assert "77 steps" in check.seen
     # Means over several regions have another ratio (C3): nothing is checked.
-    assert not _found(_tier(good, pooling="sample"), "C1")
-    assert not _found(_tier(good, losses=("tversky",)), "C1")
+    assert not _found(_model(good, pooling="sample"), "C1")
+    assert not _found(_model(good, losses=("tversky",)), "C1")
 
 
 @pytest.mark.parametrize(("share", "agrees"), [(None, True), (0.3, False)])
@@ -58,27 +58,27 @@ def test_first_share(share, agrees):
     history = _history([0.5])
     if share:
         history[0]["foreground_share_probability"] = share
-    (check,) = _found(_tier(history), "C5")
+    (check,) = _found(_model(history), "C5")
     assert check.agrees is agrees
     assert check.theory == f"{(1 + 2 / 19) / (2 + 2 / 19):.3f}"
 
 
 def test_squared_dice_starts_at_one_p():
     history = [made_entry(0, foreground_share_probability=0.3684)]
-    (check,) = _found(_tier(history, losses=("squared_dice",)), "C5")
+    (check,) = _found(_model(history, losses=("squared_dice",)), "C5")
     assert check.agrees is True
-    assert not _found(_tier(history, losses=("squared_dice",), smooth=1.0), "C5")
+    assert not _found(_model(history, losses=("squared_dice",), smooth=1.0), "C5")
 
 
 def _bias(loss, values, track=(0.5, 0.5), **changes):
     history = [made_entry(i, mean_probability_background=p) for i, p in enumerate(track)]
     config = study(losses=(loss,), model="bias", **changes)
-    tier = made_tier(config, {})
-    tier.results.extend(
+    model = made_model(config, {})
+    model.results.extend(
         made_run(config, loss, 0.05, s, mean_probability=v, history=history)
         for s, v in enumerate(values)
     )
-    return tier
+    return model
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_search_stands_where_theory_has_no_closed_form():
     [("unet", 0.5, True), ("unet", 0.3, None), ("bias", 0.5, True), ("bias", 0.3, False)],
 )
 def test_share_at_the_end(model, end, agrees):
-    (check,) = _found(_tier(_history([0.1] * 18 + [end] * 2), losses=("bce",), model=model), "C7")
+    (check,) = _found(_model(_history([0.1] * 18 + [end] * 2), losses=("bce",), model=model), "C7")
     assert check.agrees is agrees
     assert check.theory == "0.500"
 
@@ -132,7 +132,7 @@ def test_share_at_the_end(model, end, agrees):
 def test_share_of_a_bias_only_dice_is_not_a_half():
     omega = 0.05 / 0.95
     share = (1 + omega) / (2 + omega)
-    (check,) = _found(_tier(_history([share] * 20), model="bias"), "C7")
+    (check,) = _found(_model(_history([share] * 20), model="bias"), "C7")
     assert (check.agrees, check.theory) == (True, f"{share:.3f}")
 
 
@@ -140,11 +140,11 @@ def test_jaccard_is_dices_control():
     config = study(losses=("dice", "jaccard"))
     for lead, spread, agrees in ((0.01, 0.01, True), (0.2, 0.01, False), (0.0, 0.2, None)):
         scores = {"dice": (EQUAL, EQUAL), "jaccard": (EQUAL + lead + spread * SPREAD, EQUAL)}
-        (check,) = _found(made_tier(config, scores), "C3")
+        (check,) = _found(made_model(config, scores), "C3")
         assert check.agrees is agrees
         assert check.seen.startswith(f"{lead:+.3f} [")
     # Without seeds there is no interval to judge.
-    (lone,) = [made_tier(study(losses=("dice", "jaccard"), seeds=1), scores)]
+    (lone,) = [made_model(study(losses=("dice", "jaccard"), seeds=1), scores)]
     assert not _found(lone, "C3")
 
 
@@ -160,18 +160,18 @@ def test_jaccard_is_dices_control():
 )
 def test_bce_is_unbiased_at_its_optimum(model, bias, end, agrees):
     config = study(losses=("bce",), model=model)
-    tier = made_tier(config, {})
-    tier.results.extend(
+    model = made_model(config, {})
+    model.results.extend(
         made_run(config, "bce", 0.05, s, soft_volume_bias=bias + 0.01 * v,
                  history=_history([end] * 20))
         for s, v in enumerate(SPREAD)
     )  # fmt: skip
-    (check,) = _found(tier, "C15")
+    (check,) = _found(model, "C15")
     assert check.agrees is agrees
 
 
 def test_runs_that_diverged_are_not_judged():
     config = study(losses=("dice",))
-    tier = made_tier(config, {})
-    tier.results.extend(made_run(config, "dice", 0.05, s, status="diverged") for s in range(7))
-    assert predictions(tier) == []
+    model = made_model(config, {})
+    model.results.extend(made_run(config, "dice", 0.05, s, status="diverged") for s in range(7))
+    assert predictions(model) == []

@@ -1,6 +1,7 @@
 """The report: self-contained, every figure in it, every sentence computed from the data."""
 
 import base64
+import dataclasses
 import html
 import json
 import re
@@ -12,7 +13,7 @@ import pytest
 
 from experiments.api import figures, findings, predictions, summary
 from experiments.errors import ConfigError
-from experiments.reporting.report import write_report
+from experiments.reporting.writer import write_report
 from experiments.runs.directory import load_runs
 from tests.experiments.made import SPREAD, made_run, study
 
@@ -91,9 +92,9 @@ def test_report_is_rebuilt_from_the_directory(finished, page):
     assert (finished / "summary.csv").exists()
 
 
-def _write(out, tiers, runs):
+def _write(out, configs, runs):
     out.mkdir()
-    settings = {"tiers": [config.as_json() for config in tiers], "environment": {}}
+    settings = {"tiers": [dataclasses.asdict(config) for config in configs], "environment": {}}
     (out / "config.json").write_text(json.dumps(settings))
     (out / "runs").mkdir()
     for run in runs:
@@ -115,17 +116,17 @@ def _made_runs(config, lead=0.0, **changes):
 @pytest.fixture
 def unsaved(monkeypatch):
     """Figures are drawn, and not rendered."""
-    monkeypatch.setattr("experiments.reporting.report._saved", lambda figure, kind: kind.encode())
+    monkeypatch.setattr("experiments.reporting.writer._saved", lambda figure, kind: kind.encode())
 
 
 def test_several_models_are_one_report(tmp_path, unsaved):
-    bias, linear, unet = tiers = [study(model=m) for m in ("bias", "linear", "unet")]
+    bias, linear, unet = configs = [study(model=m) for m in ("bias", "linear", "unet")]
     runs = [
         *_made_runs(bias, mean_probability=0.3),
         *_made_runs(linear, lead=-0.1),
         *_made_runs(unet, lead=0.1),
     ]
-    _write(tmp_path / "study", tiers, runs)
+    _write(tmp_path / "study", configs, runs)
     write_report(tmp_path / "study")
     page = (tmp_path / "study" / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     # The richest model first, each with what its own runs say.
@@ -160,7 +161,11 @@ def test_several_models_are_one_report(tmp_path, unsaved):
 def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
     """A study of one model, with the settings and the numbers that runs had at first."""
     config = study(seeds=3)
-    old = {k: v for k, v in config.as_json().items() if k not in ("shape", "pooling", "smooth")}
+    old = {
+        k: v
+        for k, v in dataclasses.asdict(config).items()
+        if k not in ("shape", "pooling", "smooth")
+    }
     _write(tmp_path / "old", [config], _made_runs(config))
     held = {"study": old, "environment": {}}
     (tmp_path / "old" / "config.json").write_text(json.dumps(held))

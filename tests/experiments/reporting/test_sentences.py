@@ -4,18 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from experiments.reporting.sentences import findings, limits, theory_findings
 
-from experiments.reporting.findings import findings, limits, theory_findings
-from experiments.reporting.predictions import Check
-from tests.experiments.made import SPREAD, made_run, made_tier, study
+from experiments.reporting.theory_checks import Check
+from tests.experiments.made import SPREAD, made_model, made_run, study
 
 BCE = 0.8 + 0.01 * SPREAD
 NOISE = np.array([1, -1, 2, -2, 0.5, -0.5, 0])
 
 
-def _tier(dice, *, seeds=7, **changes):
+def _model(dice, *, seeds=7, **changes):
     scores = {"bce": (BCE[:seeds] - 0.65, BCE[:seeds]), "dice": (dice, dice)}
-    return made_tier(study(seeds=seeds, **changes), scores)
+    return made_model(study(seeds=seeds, **changes), scores)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def _tier(dice, *, seeds=7, **changes):
     ],
 )
 def test_the_first_finding_follows_the_numbers(dice, words):
-    first, control, last = findings(_tier(dice))
+    first, control, last = findings(_model(dice))
     assert words in first
     for other in ("scored higher", "were equivalent", "neither"):
         assert (other in first) == (other in words)
@@ -44,13 +44,13 @@ def test_the_first_finding_follows_the_numbers(dice, words):
 
 def test_fractions_that_differ_are_told_apart():
     config = study(fractions=(0.05, 0.02))
-    tier = made_tier(config, {})
+    model = made_model(config, {})
     for fraction, lead in ((0.05, -0.1), (0.02, 0.1)):
         for seed in range(7):
             dice = BCE[seed] + lead + 0.005 * NOISE[seed]
-            tier.results.append(made_run(config, "bce", fraction, seed, dice_tuned=BCE[seed]))
-            tier.results.append(made_run(config, "dice", fraction, seed, dice=dice))
-    first = findings(tier)[0]
+            model.results.append(made_run(config, "bce", fraction, seed, dice_tuned=BCE[seed]))
+            model.results.append(made_run(config, "dice", fraction, seed, dice=dice))
+    first = findings(model)[0]
     assert "Dice scored higher at 2 % foreground; BCE scored higher at 5 % foreground" in first
 
 
@@ -62,17 +62,17 @@ def test_fractions_that_differ_are_told_apart():
     ],
 )
 def test_few_seeds_have_intervals_and_no_verdict(seeds, words):
-    first = findings(_tier(BCE[:seeds] + 0.1 + 0.005 * NOISE[:seeds], seeds=seeds))[0]
+    first = findings(_model(BCE[:seeds] + 0.1 + 0.005 * NOISE[:seeds], seeds=seeds))[0]
     assert words in first
     assert "scored higher" not in first
     assert ("[" in first) == (seeds > 1)
 
 
 def test_collapsed_and_diverged_runs_are_counted():
-    tier = _tier(BCE + 0.1 + 0.01 * NOISE)
-    tier.results[8] = made_run(tier.config, "dice", 0.05, 1, status="collapsed", dice=0.0)
-    tier.results[9] = made_run(tier.config, "dice", 0.05, 2, status="diverged")
-    said = findings(tier)
+    model = _model(BCE + 0.1 + 0.01 * NOISE)
+    model.results[8] = made_run(model.config, "dice", 0.05, 1, status="collapsed", dice=0.0)
+    model.results[9] = made_run(model.config, "dice", 0.05, 2, status="diverged")
+    said = findings(model)
     assert said[-1].startswith("1 of 7 Dice runs collapsed and 1 of 7 Dice runs diverged.")
     assert "Such a run is in every mean" in said[-1]
     assert "flatters its loss" in said[-1]
@@ -81,18 +81,18 @@ def test_collapsed_and_diverged_runs_are_counted():
 
 
 def test_missing_seeds_are_said_to_be_missing():
-    tier = _tier(BCE + 0.1 + 0.005 * NOISE)
-    del tier.results[-2:]
-    first = findings(tier)[0]
+    model = _model(BCE + 0.1 + 0.005 * NOISE)
+    del model.results[-2:]
+    first = findings(model)[0]
     assert "(over 5 of 7 seeds)" in first
     assert "diverged" not in first
 
 
 def test_an_arm_that_only_diverged_has_no_number():
     config = study()
-    tier = made_tier(config, {"bce": (BCE, BCE)})
-    tier.results.extend(made_run(config, "dice", 0.05, s, status="diverged") for s in range(7))
-    first = findings(tier)[0]
+    model = made_model(config, {"bce": (BCE, BCE)})
+    model.results.extend(made_run(config, "dice", 0.05, s, status="diverged") for s in range(7))
+    first = findings(model)[0]
     assert "The difference in test Dice is – at 5 % (over 0 of 7 seeds: 7 diverged)" in first
     assert "nothing can be concluded" in first
 
@@ -100,8 +100,8 @@ def test_an_arm_that_only_diverged_has_no_number():
 def test_other_losses_have_intervals_only():
     config = study(losses=("bce", "dice", "jaccard"))
     same = BCE + 0.1 + 0.005 * NOISE
-    tier = made_tier(config, dict.fromkeys(config.losses, (same, same)) | {"bce": (BCE, BCE)})
-    said = findings(tier)
+    model = made_model(config, dict.fromkeys(config.losses, (same, same)) | {"bce": (BCE, BCE)})
+    said = findings(model)
     assert said[2].startswith("The same difference of the other losses (intervals only, no test)")
     assert "Jaccard +0.100 [" in said[2]
 
@@ -116,39 +116,39 @@ def test_of_many_other_losses_only_the_sides_are_told():
         "jaccard": (BCE + 0.1 + noise, BCE),
         "tversky": (BCE + noise, BCE),
     }
-    said = findings(made_tier(config, scores))[2]
+    said = findings(made_model(config, scores))[2]
     assert said.endswith(
         "wholly above 0 for Jaccard (5 %); wholly below 0 for Focal (5 %); the others hold 0."
     )
 
 
 def test_one_loss_is_compared_with_nothing():
-    tier = made_tier(study(losses=("dice",)), {"dice": (BCE, BCE)})
-    assert findings(tier) == ["None of the 7 runs collapsed or diverged."]
+    model = made_model(study(losses=("dice",)), {"dice": (BCE, BCE)})
+    assert findings(model) == ["None of the 7 runs collapsed or diverged."]
 
 
 def test_empty_images_stand_apart():
     config = study(empty_share=0.25)
-    tier = made_tier(
+    model = made_model(
         config, dict.fromkeys(config.losses, (BCE, BCE)), empty_false_positive_share=0.4
     )
-    (said,) = [s for s in findings(tier) if "mpty images" in s]
+    (said,) = [s for s in findings(model) if "mpty images" in s]
     assert "BCE 40 % at 5 %; Dice 40 % at 5 %" in said
 
 
 def test_empty_images_of_many_losses_are_told_of_two():
     config = study(losses=("bce", "focal", "dice", "jaccard", "tversky"), empty_share=0.25)
-    tier = made_tier(
+    model = made_model(
         config, dict.fromkeys(config.losses, (BCE, BCE)), empty_false_positive_share=0.4
     )
-    (said,) = [s for s in findings(tier) if "mpty images" in s]
+    (said,) = [s for s in findings(model) if "mpty images" in s]
     assert said.endswith("at 0.5: BCE 40 % at 5 %; Dice 40 % at 5 %.")
 
 
 def test_a_bias_only_model_tells_where_it_went():
     config = study(model="bias", fractions=(0.05, 0.02))
-    tier = made_tier(config, dict.fromkeys(config.losses, (BCE, BCE)), mean_probability=0.25)
-    assert findings(tier)[0] == (
+    model = made_model(config, dict.fromkeys(config.losses, (BCE, BCE)), mean_probability=0.25)
+    assert findings(model)[0] == (
         "Where each loss drives one constant p, at 5 %, 2 % foreground: BCE 0.25, 0.25; "
         "Dice 0.25, 0.25."
     )
@@ -168,11 +168,11 @@ def test_theory_is_counted_and_disagreements_are_named():
 
 
 def test_limits_speak_of_this_study():
-    few = " ".join(limits([made_tier(study(seeds=3), {})]))
+    few = " ".join(limits([made_model(study(seeds=3), {})]))
     assert "3 seeds have wide intervals" in few
     assert "best of 0.003, 0.01" in few
     own = dataclasses.replace(study(), data="folder", data_digest="digest")
-    assert "say nothing of other images" in " ".join(limits([made_tier(own, {})]))
-    enough = " ".join(limits([made_tier(study(learning_rates=(0.1,)), {})]))
+    assert "say nothing of other images" in " ".join(limits([made_model(own, {})]))
+    enough = " ".join(limits([made_model(study(learning_rates=(0.1,)), {})]))
     assert "wide intervals" not in enough
     assert "one learning rate (0.1; U-Net)" in enough

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.analysis.summary import paired_differences, runs_table, summary_table
+from experiments.analysis.tables import paired_differences, runs_table, summary_table
 
 BCE = [0.70, 0.80, 0.75]
 DICE = [0.72, 0.83, 0.76]

@@ -14,10 +14,10 @@ from typing import IO
 
 from experiments.errors import ConfigError
 
-__all__ = ["launch"]
+__all__ = ["launch_processes"]
 
 
-def launch(processes: int, arguments: Sequence[str], patience: int = 60) -> int:
+def launch_processes(processes: int, arguments: Sequence[str], patience: int = 60) -> int:
     """Run a command as several processes that train together.
 
     What the first one says is shown, the last words of another only if that one fails by itself.

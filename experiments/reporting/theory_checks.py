@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.optima import posterior_bias
 from experiments.analysis.statistics import EQUIVALENCE_MARGIN, Interval, mean_interval
-from experiments.analysis.summary import paired_differences
+from experiments.analysis.tables import paired_differences
 from experiments.analysis.theory import (
     PARALLEL_TO_DICE,
     Region,
@@ -21,8 +22,7 @@ from experiments.analysis.theory import (
     resting_share,
     share_at_constant,
 )
-from experiments.analysis.tiers import Tier
-from experiments.reporting.words import label, percent, written
+from experiments.reporting.rendering import interval_text, label, percent
 
 __all__ = ["STATEMENTS", "Check", "predictions"]
 
@@ -46,7 +46,7 @@ class Check(NamedTuple):
 
     Args:
         claim: its number in the theory.
-        model: of the tier.
+        model: of the model.
         loss: the arm.
         fraction: π.
         note: what of the statement is meant here; empty where nothing needs saying.
@@ -71,26 +71,26 @@ class Check(NamedTuple):
         return f"{label(self.loss)}, {percent(self.fraction)}"
 
 
-def predictions(tier: Tier) -> list[Check]:
+def predictions(model: ModelRuns) -> list[Check]:
     """Put what theory predicts beside what was seen.
 
     A check agrees where its interval over seeds reaches into the tolerance around theory's number.
 
     Args:
-        tier: the study's.
+        model: the study's.
 
     Returns:
         One `Check` per statement and cell that it speaks of, in the order of the statements.
     """
     checks: list[Check] = []
-    for fraction in tier.fractions:
-        for loss in tier.config.losses:
+    for fraction in model.fractions:
+        for loss in model.config.losses:
             # A run that diverged has nothing to compare.
-            cell = [r for r in tier.cell(loss, fraction) if r["status"] != "diverged"]
+            cell = [r for r in model.cell(loss, fraction) if r["status"] != "diverged"]
             if cell:
                 for claim, check in _CHECKS.items():
-                    for found in check(tier, loss, fraction, cell):
-                        checks.append(Check(claim, tier.config.model, loss, fraction, *found))
+                    for found in check(model, loss, fraction, cell):
+                        checks.append(Check(claim, model.config.model, loss, fraction, *found))
     return sorted(checks, key=lambda check: int(check.claim[1:]))
 
 
@@ -110,19 +110,19 @@ def _near(values: Interval, theory: float, tolerance: float) -> bool | None:
     return True if high - low <= 2 * _WIDEST * tolerance else None
 
 
-def _pooled(tier: Tier) -> bool:
+def _pooled(model: ModelRuns) -> bool:
     """Whether a loss sees one region: over several the closed forms of one do not hold (C3)."""
-    return tier.config.pooling == "batch"
+    return model.config.pooling == "batch"
 
 
-def _ratio(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    if loss not in PARALLEL_TO_DICE or not _pooled(tier):
+def _ratio(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+    if loss not in PARALLEL_TO_DICE or not _pooled(model):
         return
     errors = []
     for result in cell:
         for entry in result["history"]:
-            region, seen = region_of(tier.config, entry), entry["gradient_ratio"]
-            theory = None if region is None else class_ratio(loss, region, tier.config.smooth)
+            region, seen = region_of(model.config, entry), entry["gradient_ratio"]
+            theory = None if region is None else class_ratio(loss, region, model.config.smooth)
             if theory and seen:
                 errors.append(abs(seen / theory - 1))
     if errors:
@@ -130,28 +130,28 @@ def _ratio(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Fou
         yield "", "0", seen, max(errors) < 0.01
 
 
-def _control(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    if loss != "jaccard" or "dice" not in tier.config.losses or tier.config.model == "bias":
+def _control(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+    if loss != "jaccard" or "dice" not in model.config.losses or model.config.model == "bias":
         return
-    seeds = paired_differences(tier.runs, ("jaccard", "dice"), ("dice", "dice"), fraction)
+    seeds = paired_differences(model.runs, ("jaccard", "dice"), ("dice", "dice"), fraction)
     difference = mean_interval(seeds)
     if difference.n > 1:
         near = _near(difference, 0.0, EQUIVALENCE_MARGIN)
-        yield "Jaccard − Dice", "0", written(difference, sign=True), near
+        yield "Jaccard − Dice", "0", interval_text(difference, sign=True), near
 
 
-def _first_share(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    if not _pooled(tier):
+def _first_share(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+    if not _pooled(model):
         return
     pairs = []
     space = "probability"
     for result in cell:
         first = result["history"][0]
-        region = region_of(tier.config, first)
+        region = region_of(model.config, first)
         if region is None:
             continue
-        known = foreground_share(loss, region, tier.config.smooth)
-        if known is None and tier.config.smooth < 0.01:
+        known = foreground_share(loss, region, model.config.smooth)
+        if known is None and model.config.smooth < 0.01:
             # All pixels start at (nearly) one p, at which both spaces agree.
             mean = region.fraction * region.foreground + (1 - region.fraction) * region.background
             share = share_at_constant(loss, region.fraction, mean)
@@ -167,15 +167,15 @@ def _first_share(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterato
         yield (
             f"{space} space",
             f"{theory:.3f}",
-            written(mean_interval(seen)),
+            interval_text(mean_interval(seen)),
             _near(errors, 0.0, 0.01),
         )
 
 
-def _constant(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    if tier.config.model != "bias":
+def _constant(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+    if model.config.model != "bias":
         return
-    pixels, smooth = pooled_pixels(tier.config), tier.config.smooth
+    pixels, smooth = pooled_pixels(model.config), model.config.smooth
     seen, theories, moving = [], [], []
     note = ""
     for result in cell:
@@ -200,7 +200,7 @@ def _constant(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_
     else:
         errors = mean_interval(np.array(seen) - np.array(theories))
         agrees = _near(errors, 0.0, 0.01 * theory)
-    yield note, f"{theory:.4f}", written(interval, digits=4), agrees
+    yield note, f"{theory:.4f}", interval_text(interval, digits=4), agrees
 
 
 def _end_share(result: Mapping[str, Any]) -> float:
@@ -215,16 +215,16 @@ def _end(cell: _Cell) -> Interval:
     return mean_interval([_end_share(result) for result in cell])
 
 
-def _rest(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+def _rest(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
     seen = _end(cell)
     if not seen.n:
         return
     theory, note, strict = 0.5, "½ wherever it comes to rest", False
-    if tier.config.model == "bias":
+    if model.config.model == "bias":
         pi = float(np.mean([r["metrics"]["foreground_fraction_train"] for r in cell]))
-        pixels, smooth = pooled_pixels(tier.config), tier.config.smooth
+        pixels, smooth = pooled_pixels(model.config), model.config.smooth
         best = best_constant(loss, pi, pixels, smooth)
-        if best is None or not _pooled(tier):
+        if best is None or not _pooled(model):
             return
         share = resting_share(loss, best, Region(pi, 0.0, 0.0, pixels), smooth)
         if share is None:
@@ -233,15 +233,15 @@ def _rest(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Foun
         note = "" if best.finite else "at infinity: not ½"
     near = _near(seen, theory, 0.02)
     # A trained network that has not come to rest says nothing against the statement.
-    yield note, f"{theory:.3f}", written(seen), near if near is not False or strict else None
+    yield note, f"{theory:.3f}", interval_text(seen), near if near is not False or strict else None
 
 
-def _volume(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    config = tier.config
+def _volume(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
+    config = model.config
     if config.model == "bias" or config.data is not None:
         return
     if config.shape == "posterior":
-        bias = posterior_bias(tier, loss, fraction)
+        bias = posterior_bias(model, loss, fraction)
         if bias is None:
             return
         metric, theory = bias
@@ -258,10 +258,15 @@ def _volume(tier: Tier, loss: str, fraction: float, cell: _Cell) -> Iterator[_Fo
         # It is said of an optimum. A U-Net is not trained to one, and one that is not at rest has
         # none (C7).
         rests = config.model == "linear" and _near(_end(cell), 0.5, 0.02) is True
-        yield note, f"{theory:+.3f}", written(seen, sign=True), near if near or rests else None
+        yield (
+            note,
+            f"{theory:+.3f}",
+            interval_text(seen, sign=True),
+            near if near or rests else None,
+        )
 
 
-_CHECKS: dict[str, Callable[[Tier, str, float, _Cell], Iterator[_Found]]] = {
+_CHECKS: dict[str, Callable[[ModelRuns, str, float, _Cell], Iterator[_Found]]] = {
     "C1": _ratio,
     "C3": _control,
     "C5": _first_share,

@@ -19,7 +19,7 @@ from experiments.files import write_whole
 from experiments.images.folder import SPLITS, read_folder
 from experiments.images.shapes import SHAPES
 from experiments.presets import resolve
-from experiments.reporting.pages import fill
+from experiments.reporting.rendering import page, percent
 from experiments.runs.data import noise_level, splits
 
 __all__ = ["write_examples"]
@@ -39,7 +39,7 @@ _SPOILT = {
 
 @dataclasses.dataclass(frozen=True)
 class _Cell:
-    """One picture of the page: an image, its mask, and what is written above it."""
+    """One picture of the page: an image, its mask, and the text above it."""
 
     title: str
     image: np.ndarray | None = None
@@ -82,7 +82,7 @@ def write_examples(
     else:
         rows, table = _of_folder(data, report)
     png = _drawn(rows)
-    page = fill(
+    html = page(
         "examples.html.j2",
         png=base64.b64encode(png).decode(),
         data=data,
@@ -91,11 +91,7 @@ def write_examples(
         table=table,
     )
     write_whole(out / "examples.png", png)
-    write_whole(out / "examples.html", page)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
+    write_whole(out / "examples.html", html)
 
 
 def _line(row: dict[str, str]) -> str:
@@ -130,7 +126,7 @@ def _synthetic(
                 if shape not in SHAPES or image_size % 4 or not 0 < fraction < 1:
                     raise
                 del error  # Too few pixels for a score: the page says so.
-                cells.append(_Cell(f"{_percent(fraction)}: refused,\ntoo few pixels"))
+                cells.append(_Cell(f"{percent(fraction)}: refused,\ntoo few pixels"))
                 continue
             drawn = splits(config, fraction, 0)
             achieved = float(np.concatenate([np.asarray(s.masks) for s in drawn]).mean())
@@ -138,7 +134,7 @@ def _synthetic(
             image, mask = np.asarray(drawn[0].images[0]), np.asarray(drawn[0].masks[0])
             cells.append(
                 _Cell(
-                    f"{_percent(fraction)}: got {_percent(achieved)},\nnoise {noise:.2f}",
+                    f"{percent(fraction)}: got {percent(achieved)},\nnoise {noise:.2f}",
                     image,
                     mask,
                 )
@@ -147,8 +143,8 @@ def _synthetic(
                 {
                     "shape": shape,
                     "objects": str(many),
-                    "asked": _percent(fraction),
-                    "achieved": _percent(achieved),
+                    "asked": percent(fraction),
+                    "achieved": percent(achieved),
                     "noise": f"{noise:.3f}",
                 }
             )
@@ -163,7 +159,7 @@ def _synthetic(
         )
         spoilt.append(
             _Cell(
-                f"{_percent(fraction)}, {title}",
+                f"{percent(fraction)}, {title}",
                 np.asarray(training.images[0]),
                 np.asarray(training.masks[0]),
                 np.asarray(clean.masks[0]),
@@ -180,7 +176,7 @@ def _of_folder(path: Path, report: Report) -> tuple[list[_Row], list[dict[str, s
     for name, images in zip(SPLITS, drawn, strict=True):
         stems = [folder.names[i] for i in folder.split(name)]
         cells = [
-            _Cell(f"{stem}: {_percent(float(mask.mean()))}", image, mask)
+            _Cell(f"{stem}: {percent(float(mask.mean()))}", image, mask)
             for stem, image, mask in list(zip(stems, images.images, images.masks, strict=True))[
                 :_SHOWN_OF_A_SPLIT
             ]
@@ -190,7 +186,7 @@ def _of_folder(path: Path, report: Report) -> tuple[list[_Row], list[dict[str, s
             {
                 "split": name,
                 "images": str(len(stems)),
-                "foreground": _percent(float(images.masks.mean())),
+                "foreground": percent(float(images.masks.mean())),
                 "empty images": str(int((~images.masks.any(axis=(1, 2))).sum())),
             }
         )

@@ -1,0 +1,139 @@
+"""Writes the report of a study: summary.csv, figures/ and one self-contained report.html."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from experiments.analysis.contrasts import baseline_contrasts, baseline_of, primary_loss
+from experiments.analysis.model_runs import ModelRuns, read_models
+from experiments.analysis.tables import runs_table, summary_table
+from experiments.errors import ConfigError
+from experiments.files import write_whole
+from experiments.reporting.command import shortest_command
+from experiments.reporting.gallery import pictures
+from experiments.reporting.rendering import MODEL_NAMES, capitalised, page
+from experiments.reporting.sentences import (
+    findings,
+    lead,
+    limits,
+    mean_of,
+    methods,
+    theory_findings,
+    title,
+)
+from experiments.reporting.theory_checks import STATEMENTS, predictions
+from experiments.runs.directory import load_configs, load_runs
+
+__all__ = ["draw", "write_report"]
+
+# Fit for print.
+_DPI = 300
+# CSS pixels to an inch: every figure has letters of one size.
+_INCH = 104
+
+# Metrics of the tables, and their names; one that no run has is left out.
+_COLUMNS = {
+    "dice": "Dice at 0.5",
+    "dice_tuned": "Dice, tuned",
+    "iou": "IoU at 0.5",
+    "average_precision": "average precision",
+    "precision": "precision",
+    "recall": "recall",
+    "volume_bias": "volume bias",
+    "hd95": "HD95 (pixels)",
+    "surface_dice": "surface Dice",
+    "ece": "calibration error",
+    "brier": "Brier score",
+    "empty_false_positive_share": "empty images with findings",
+}
+_BIAS_COLUMNS = {
+    "mean_probability": "p",
+    "soft_volume_bias": "volume bias of Σp",
+    "brier": "Brier score",
+}
+
+
+def draw(directory: Path) -> dict[str, Figure]:
+    """Draw a study's figures, by name, in the report's order; none where no run is finished.
+
+    Raises:
+        ConfigError: if the directory holds no study.
+    """
+    return {
+        picture.name: picture.figure
+        for place, model in enumerate(read_models(directory))
+        for picture in pictures(model, largest=place == 0)
+    }
+
+
+def write_report(directory: Path) -> None:
+    """Write a study's summary, figures and report from its finished runs.
+
+    Raises:
+        ConfigError: if the directory holds no study, or no run of it is finished.
+    """
+    models = read_models(directory)
+    if not models:
+        raise ConfigError(f"{directory} holds no finished run (runs/*.json): nothing to report")
+    runs = runs_table(load_runs(directory))
+    write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
+    checks = [check for model in models for check in predictions(model)]
+    primary = primary_loss(models[0].config)
+    tested = primary if models[0].config.model != "bias" else None
+    html = page(
+        "report.html.j2",
+        title=title(models),
+        lead=lead(models),
+        sections=list(_sections(models, directory)),
+        contrasts=baseline_contrasts(models[0], tested) if tested else [],
+        primary=primary,
+        baseline=baseline_of(models[0].config),
+        theory=theory_findings(checks) if checks else None,
+        statements=STATEMENTS,
+        checks=checks,
+        limits=limits(models),
+        methods=methods(models),
+        command=shortest_command(load_configs(directory)),
+    )
+    write_whole(directory / "report.html", html)
+
+
+def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str, Any]]:
+    """Group what is said and shown by model; write every figure on the way."""
+    for place, model in enumerate(models):
+        figures = []
+        for picture in pictures(model, largest=place == 0):
+            picture.figure.draw_without_rendering()
+            # The layout is computed once: it takes longer than drawing.
+            picture.figure.set_layout_engine("none")
+            saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
+            for kind, content in saved.items():
+                write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
+            svg = base64.b64encode(saved["svg"]).decode()
+            width = round(picture.figure.get_size_inches()[0] * _INCH)
+            figures.append({"picture": picture, "svg": svg, "width": width})
+        wanted = _BIAS_COLUMNS if model.config.model == "bias" else _COLUMNS
+        yield {
+            "name": capitalised(MODEL_NAMES[model.config.model]),
+            "findings": findings(model),
+            "figures": figures,
+            "model": model,
+            "mean": mean_of(model),
+            "columns": {name: words for name, words in wanted.items() if model.has(name)},
+        }
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    # No date and no random names: the same study gives the same files.
+    with mpl.rc_context({"svg.hashsalt": "dice_jax"}):
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
+    return buffer.getvalue()
