@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def interval_text(interval: Interval, sign: bool = False, digits: int = 3) -> st
 
 
 def number(value: float, form: str = "g") -> str:
-    """Write a number in a format of Python's, with a minus sign instead of a hyphen."""
-    return "–" if np.isnan(value) else format(value, form).replace("-", "−")
+    """Write a number in a format of Python's, with a minus sign instead of a leading hyphen."""
+    return "–" if np.isnan(value) else re.sub("^-", "−", format(value, form))
 
 
 def _p_value(p: float) -> str:

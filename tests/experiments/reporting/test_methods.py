@@ -74,7 +74,7 @@ def test_a_study_is_named_by_its_losses():
 def test_what_was_run_is_said():
     said = " ".join(methods([made_model(study(), SCORES)]))
     assert "Images of 64×64 pixels with 1 ellipse in white noise" in said
-    assert "14 of 14 runs are done; training took 14 s in all, on 1 cpu device (2 cores)" in said
+    assert "14 of 14 runs are done. Training took 14 s in all, on 1 cpu device (2 cores)" in said
     assert "200 Adam steps of 8 images, starting at p = ½" in said
     assert "pools the whole batch" in said
     assert "smoothed by 1e-05 pixels" in said
@@ -85,14 +85,17 @@ def test_what_was_run_is_said():
     [
         ({"shape": "tube", "objects": 2}, "2 tubes in white noise"),
         ({"object_pixels": 50}, "ellipses of about 50 pixels each"),
-        ({"shape": "posterior"}, "its label is drawn from μ by itself"),
+        ({"shape": "posterior"}, "its label is drawn from μ independently"),
         ({"empty_share": 0.25}, "25 % of the images hold nothing but noise"),
         (
             {"label_noise": 1.0, "annotator_bias": -2.0},
-            "stray by 1 pixels and lie 2 pixels too far in",
+            "are displaced at random by 1 pixels and lie 2 pixels too far in. Test",
         ),
-        ({"label_noise": 1.5}, "validation labels stray by 1.5 pixels; test labels are clean"),
-        ({"pooling": "sample"}, "pools each image by itself"),
+        (
+            {"label_noise": 1.5},
+            "validation labels are displaced at random by 1.5 pixels. Test labels are clean",
+        ),
+        ({"pooling": "sample"}, "pools each image on its own"),
         ({"initial_bias": "prior"}, "starting at p = π"),
         ({"optimiser": "sgd"}, "SGD (momentum 0.9) steps"),
     ],

@@ -21,17 +21,17 @@ def _model(dice, *, seeds=7, **changes):
 @pytest.mark.parametrize(
     ("dice", "words"),
     [
-        (BCE + 0.1 + 0.005 * NOISE, "Dice scored higher at 5 % foreground (paired"),
+        (BCE + 0.1 + 0.005 * NOISE, "Dice scored higher at 5 % foreground. The tests"),
         (BCE + 0.01 + 0.001 * NOISE, "Dice scored higher at 5 % foreground (by less than 0.03)"),
         (BCE - 0.1 + 0.005 * NOISE, "BCE scored higher at 5 % foreground"),
-        (BCE + 0.002 * NOISE, "the two were equivalent within ± 0.03 at 5 % foreground"),
-        (BCE + 0.05 * NOISE, "neither a difference nor equivalence within ± 0.03 was shown"),
+        (BCE + 0.002 * NOISE, "The two were equivalent within ± 0.03 at 5 % foreground"),
+        (BCE + 0.05 * NOISE, "Neither a difference nor equivalence within ± 0.03 was shown"),
     ],
 )
 def test_the_first_finding_follows_the_numbers(dice, words):
     first, control, last = findings(_model(dice))
     assert words in first
-    for other in ("scored higher", "were equivalent", "neither"):
+    for other in ("scored higher", "were equivalent", "Neither"):
         assert (other in first) == (other in words)
     lead = np.mean(dice) - 0.8
     assert f"The difference in test Dice is {lead:+.3f} [".replace("-", "−") in first
@@ -51,7 +51,7 @@ def test_fractions_that_differ_are_told_apart():
             model.results.append(made_run(config, "bce", fraction, seed, dice_tuned=BCE[seed]))
             model.results.append(made_run(config, "dice", fraction, seed, dice=dice))
     first = findings(model)[0]
-    assert "Dice scored higher at 2 % foreground; BCE scored higher at 5 % foreground" in first
+    assert "Dice scored higher at 2 % foreground. BCE scored higher at 5 % foreground" in first
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_collapsed_and_diverged_runs_are_counted():
     model.results[9] = made_run(model.config, "dice", 0.05, 2, status="diverged")
     said = findings(model)
     assert said[-1].startswith("1 of 7 Dice runs collapsed and 1 of 7 Dice runs diverged.")
-    assert "Such a run is in every mean" in said[-1]
+    assert "Collapsed runs are in every mean" in said[-1]
     assert "flatters its loss" in said[-1]
     assert "(over 6 of 7 seeds: 1 diverged)" in said[0]
     assert "6 seeds are fewer than 7" in said[0]
@@ -102,7 +102,7 @@ def test_other_losses_have_intervals_only():
     same = BCE + 0.1 + 0.005 * NOISE
     model = made_model(config, dict.fromkeys(config.losses, (same, same)) | {"bce": (BCE, BCE)})
     said = findings(model)
-    assert said[2].startswith("The same difference of the other losses (intervals only, no test)")
+    assert said[2].startswith("The same difference for the other losses (intervals only, no test)")
     assert "Jaccard +0.100 [" in said[2]
 
 
@@ -118,7 +118,8 @@ def test_of_many_other_losses_only_the_sides_are_told():
     }
     said = findings(made_model(config, scores))[2]
     assert said.endswith(
-        "wholly above 0 for Jaccard (5 %); wholly below 0 for Focal (5 %); the others hold 0."
+        "the interval lies above 0 for Jaccard (5 %); the interval lies below 0 for Focal (5 %); "
+        "all other intervals contain 0."
     )
 
 
@@ -142,7 +143,7 @@ def test_empty_images_of_many_losses_are_told_of_two():
         config, dict.fromkeys(config.losses, (BCE, BCE)), empty_false_positive_share=0.4
     )
     (said,) = [s for s in findings(model) if "mpty images" in s]
-    assert said.endswith("at 0.5: BCE 40 % at 5 %; Dice 40 % at 5 %.")
+    assert said.endswith("at threshold 0.5: BCE 40 % at 5 %; Dice 40 % at 5 %.")
 
 
 def test_a_bias_only_model_tells_where_it_went():
@@ -161,7 +162,7 @@ def _check(agrees, claim="C6"):
 def test_theory_is_counted_and_disagreements_are_named():
     said = theory_findings([_check(True), _check(True, "C5"), _check(False), _check(None, "C7")])
     assert said.startswith("Of 4 predictions of theory (C5, C6, C7), 2 agree")
-    assert "1 disagree; of 1 nothing can be said" in said
+    assert "1 disagree. 1 is undecided:" in said
     assert said.endswith("Disagreeing: C6 (bias-only model, Dice, 5 %).")
     assert "Disagreeing" not in theory_findings([_check(True)])
     assert "and 2 more." in theory_findings([_check(False)] * 7)
