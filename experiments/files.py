@@ -18,12 +18,7 @@ _UNFINISHED = ".part"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file such that it is there whole or not at all, whenever the process dies.
-
-    Args:
-        path: of the file; its directory is made.
-        content: of the file.
-    """
+    """Write a file completely or not at all, even if the process dies; its directory is made."""
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,17 +40,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what processes that were killed in the middle of a write left behind.
-
-    Args:
-        directory: and all below it; nobody else may be writing there.
-    """
+    """Remove what killed processes left below a directory to which nobody else writes."""
     for path in directory.rglob(f".*{_UNFINISHED}"):
         path.unlink()
 
 
 def _plain(value: Any) -> Any:
-    """Make a value fit for JSON, which has no NaN and no infinity: those become null."""
+    """Make a value fit for JSON, which has no NaN and no infinity: they become null."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -66,10 +57,5 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, whole or not at all; NaN and infinities become null.
-
-    Args:
-        path: of the file.
-        value: of dictionaries, sequences, arrays, numbers and strings.
-    """
+    """Write a value as JSON, completely or not at all; NaN and infinities become null."""
     write_whole(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")

@@ -26,17 +26,17 @@ __all__ = ["Contrast", "baseline_contrasts", "baseline_of", "primary_loss"]
 
 
 class Contrast(NamedTuple):
-    """An arm at threshold 0.5 minus the baseline at its tuned threshold, at one fraction.
+    """A loss at threshold 0.5 minus the baseline at its tuned threshold, at one fraction.
 
     Args:
-        loss: the arm.
+        loss: its name.
         fraction: π.
         difference: of test Dice, over the seeds that both have.
         lost: seeds without a score because a run diverged.
         p_value: of the paired t test, adjusted by Holm over the fractions; NaN with fewer than
             `LEAST_SEEDS` seeds.
         equivalence_p_value: of the equivalence test at `EQUIVALENCE_MARGIN`, adjusted likewise.
-        resolvable: the smallest margin that this many seeds of this spread resolve.
+        resolvable: the smallest margin that this many seeds of this spread can resolve.
     """
 
     loss: str
@@ -49,7 +49,7 @@ class Contrast(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What may be said: higher, lower, equivalent, undecided, or untested."""
+        """The conclusion: higher, lower, equivalent, undecided, or untested."""
         if np.isnan(self.p_value):
             return "untested"
         if self.p_value < LEVEL:
@@ -58,17 +58,17 @@ class Contrast(NamedTuple):
 
     @property
     def small(self) -> bool:
-        """Whether the difference, if there is one, was shown to be within the margin."""
+        """Whether the difference was shown to be within the margin."""
         return bool(self.equivalence_p_value < LEVEL)
 
 
 def baseline_of(config: StudyConfig) -> str:
-    """Name the arm that the others are held against: BCE where it is there."""
+    """Name the loss that the others are compared with: BCE if the study has it."""
     return "bce" if "bce" in config.losses else config.losses[0]
 
 
 def primary_loss(config: StudyConfig) -> str | None:
-    """Name the arm that the study is about: Dice where it is there, else the next after BCE."""
+    """Name the loss that the study is about: Dice if the study has it, else the next one."""
     others = [loss for loss in config.losses if loss != baseline_of(config)]
     return "dice" if "dice" in others else next(iter(others), None)
 
@@ -76,16 +76,7 @@ def primary_loss(config: StudyConfig) -> str | None:
 def baseline_contrasts(
     model: ModelRuns, loss: str, fractions: Sequence[float] | None = None
 ) -> list[Contrast]:
-    """Compare an arm at 0.5 with the baseline at its tuned threshold, at every fraction.
-
-    Args:
-        model: the study's.
-        loss: the arm.
-        fractions: one family of tests; ``None``: all of the study's.
-
-    Returns:
-        One `Contrast` per fraction, the largest first.
-    """
+    """Compare a loss at 0.5 with the baseline at its tuned threshold, at every fraction."""
     fractions = model.fractions if fractions is None else fractions
     baseline = baseline_of(model.config)
     seeds = [
@@ -115,7 +106,7 @@ def baseline_contrasts(
 
 
 def _lost(model: ModelRuns, losses: Sequence[str], fraction: float) -> int:
-    """Count the seeds of which one of the arms diverged."""
+    """Count the seeds for which a run of these losses diverged."""
     seeds: set[int] = set()
     for loss in losses:
         cell = cell_of(model.runs, loss, fraction)

@@ -16,27 +16,17 @@ __all__ = ["PosteriorBias", "posterior_bias"]
 
 
 class PosteriorBias(NamedTuple):
-    """The volume bias at an arm's optimum (C15).
-
-    Args:
-        metric: that shows it, of a run.
-        value: (claimed − there)/there in expectation, the mean over the study's seeds.
-    """
+    """The volume bias at a loss's optimum (C15): the metric that shows it, and its value."""
 
     metric: str
     value: float
 
 
 def posterior_bias(model: ModelRuns, loss: str, fraction: float) -> PosteriorBias | None:
-    """Compute the volume bias that theory expects of an arm on a study's test images.
+    """Compute the volume bias that theory expects of a loss on a study's test images.
 
-    Args:
-        model: the study's.
-        loss: the arm.
-        fraction: π.
-
-    Returns:
-        The bias; ``None`` where the posterior is not known, or theory names none for the arm.
+    The mean over the study's seeds; ``None`` where the posterior is not known, or theory has no
+    value.
     """
     if model.config.shape != "posterior" or model.config.data is not None:
         return None

@@ -34,13 +34,9 @@ LEVEL = 0.05
 
 
 class Interval(NamedTuple):
-    """A mean and its 95 % confidence interval.
+    """A mean and its 95 % confidence interval, of ``n`` values.
 
-    Args:
-        mean: of the values.
-        low: lower end; NaN for fewer than two values.
-        high: upper end.
-        n: how many values there were.
+    The ends are NaN for fewer than two values.
     """
 
     mean: float
@@ -55,15 +51,7 @@ def _present(values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Compute a mean with its t interval.
-
-    Args:
-        values: one per seed; NaN (a run that diverged) is left out.
-        confidence: of the interval.
-
-    Returns:
-        An `Interval`.
-    """
+    """Compute a mean with its t interval; NaN (a run that diverged) is left out."""
     x = _present(values)
     if x.size == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -75,14 +63,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
 
 def difference_p_value(differences: Sequence[float] | np.ndarray) -> float:
-    """Test whether paired differences have mean 0: the two-sided paired t test.
-
-    Args:
-        differences: one per seed; NaN is left out.
-
-    Returns:
-        The p value; NaN for fewer than two differences.
-    """
+    """Test whether paired differences have mean 0: the two-sided paired t test, NaN left out."""
     x = _present(differences)
     if x.size < 2:
         return math.nan
@@ -94,14 +75,7 @@ def difference_p_value(differences: Sequence[float] | np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjust p values for looking at several (Holm 1979).
-
-    Args:
-        p_values: of one family of tests; NaN (a test that could not be made) is left out of it.
-
-    Returns:
-        Adjusted p values, NaN where there was none.
-    """
+    """Adjust the p values of one family of tests (Holm 1979); NaN (no test) is left out of it."""
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
     made = ~np.isnan(p)
@@ -111,15 +85,10 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def equivalence_p_value(differences: Sequence[float] | np.ndarray, margin: float) -> float:
-    """Test whether paired differences lie within a margin: two one-sided paired t tests.
+    """Test whether the mean of paired differences lies in (−margin, margin), NaN left out.
 
-    Args:
-        differences: one per seed; NaN is left out.
-        margin: positive; the mean is to lie in (−margin, margin).
-
-    Returns:
-        The larger of the two p values (Schuirmann 1987); small says "equivalent". NaN for fewer
-        than two differences.
+    Two one-sided paired t tests; the larger of the two p values (Schuirmann 1987) is returned. A
+    small one says "equivalent".
     """
     x = _present(differences)
     if x.size < 2:
@@ -132,13 +101,12 @@ def equivalence_p_value(differences: Sequence[float] | np.ndarray, margin: float
 def equivalence_power(margin: float, seeds: int, level: float = LEVEL) -> float:
     """Compute how often `equivalence_p_value` succeeds where there is no difference at all.
 
+    Exact for normal differences.
+
     Args:
         margin: in standard errors, margin·√n / σ.
         seeds: n, how many paired differences.
         level: of the test.
-
-    Returns:
-        The probability of p < ``level``: exact, for normal differences.
     """
     freedom = seeds - 1
     t = float(stats.t.ppf(1 - level, freedom))
@@ -165,16 +133,13 @@ def resolvable_margin(
 ) -> float:
     """Find the smallest equivalence margin that a design can resolve.
 
-    A narrower one would fail to show the equivalence of two equal arms more often than it should.
+    With a narrower one, two equal losses would be found equivalent less often than ``power``.
 
     Args:
         deviation: the standard deviation of the paired differences over seeds.
         seeds: how many.
-        power: how often two equal arms are to be found equivalent.
+        power: how often two equal losses are to be found equivalent.
         level: of the test.
-
-    Returns:
-        The margin, in the unit of ``deviation``; NaN for fewer than two seeds.
     """
     if seeds < 2 or math.isnan(deviation):
         return math.nan
@@ -191,20 +156,19 @@ def bootstrap_interval(
 ) -> Interval:
     """Compute a mean over images with its hierarchical bootstrap interval.
 
-    Seeds are drawn with replacement, then images within every seed drawn: an image's neighbours of
-    the same seed share a network, and are not as good as new ones.
+    Seeds are drawn with replacement, then images within every drawn seed: images of the same seed
+    share a network and are not independent.
 
     Args:
         seeds: per seed, one number per image; NaN (nothing to score) is left out.
-        crossed: whether all seeds have the same images, in one order: then one draw of images
+        crossed: whether all seeds have the same images, in one order. One draw of images then
             serves every seed, and an image without a score in one seed is left out of all.
         confidence: of the interval.
         resamples: how many.
         seed: of the draws: the same data give the same interval.
 
     Returns:
-        The mean of the seeds' means, with the percentile interval (NaN for fewer than two seeds);
-        ``n`` counts the seeds.
+        The mean of the seeds' means, with the percentile interval (NaN for fewer than two seeds).
     """
     images = [x for x in map(_present, seeds) if x.size]
     if not images:

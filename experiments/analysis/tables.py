@@ -21,14 +21,7 @@ KEYS = ["model", "foreground_fraction", "loss"]
 
 
 def runs_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Lay runs out as a table.
-
-    Args:
-        runs: as they were written.
-
-    Returns:
-        One row per run: what it was, its status, and its metrics (null is NaN).
-    """
+    """Lay runs out as a table, one row per run, with its metrics (null is NaN)."""
     rows = [
         {
             **{key: run[key] for key in (*KEYS, "seed", "learning_rate", "status", "seconds")},
@@ -40,28 +33,15 @@ def runs_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def cell_of(runs: pd.DataFrame, loss: str, fraction: float) -> pd.DataFrame:
-    """Cut the runs of one loss at one fraction out of a table.
-
-    Args:
-        runs: of `runs_table`, of one model.
-        loss: the arm's name.
-        fraction: π, as requested.
-
-    Returns:
-        Those rows.
-    """
+    """Select the runs of one loss at one fraction from one model's `runs_table`."""
     return runs.query("loss == @loss and foreground_fraction == @fraction")
 
 
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce runs to one row per loss, fraction and model.
 
-    Args:
-        runs: of `runs_table`.
-
-    Returns:
-        The arms with, for every metric, ``_mean``, ``_ci_low`` and ``_ci_high`` (95 %, t, over
-        seeds), and how many runs finished, collapsed and diverged.
+    For every metric there are ``_mean``, ``_ci_low`` and ``_ci_high`` (95 %, t, over seeds), and
+    there is the number of runs that finished, collapsed and diverged.
     """
     names = [c for c in runs.columns if c not in (*KEYS, "seed", "status", "seconds")]
     rows: list[dict[str, Any]] = []
@@ -83,7 +63,7 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(
     runs: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], fraction: float
 ) -> np.ndarray:
-    """Compare two arms at one fraction, seed by seed.
+    """Compare two losses at one fraction, seed by seed.
 
     Args:
         runs: of `runs_table`, of one model.

@@ -58,15 +58,7 @@ def pooled_pixels(config: StudyConfig) -> int:
 
 
 def region_of(config: StudyConfig, entry: Mapping[str, Any]) -> Region | None:
-    """Read a logged step.
-
-    Args:
-        config: the study.
-        entry: of a run's history.
-
-    Returns:
-        The batch; ``None`` where it lacks a class, or p is not finite.
-    """
+    """Read a logged step; ``None`` where the batch lacks a class, or p is not finite."""
     fraction, foreground, background = (
         entry[name]
         for name in (
@@ -81,15 +73,9 @@ def region_of(config: StudyConfig, entry: Mapping[str, Any]) -> Region | None:
 
 
 def class_ratio(loss: str, region: Region, smooth: float) -> float | None:
-    """Give |g₊|/|g₋| in probability space, for losses that have one number of each (C1, C4, C18).
+    """Compute |g₊|/|g₋| in probability space, where each class has one gradient (C1, C4, C18).
 
-    Args:
-        loss: an arm's name.
-        region: what it sees; one region, pooled.
-        smooth: s, in pixels.
-
-    Returns:
-        The ratio; ``None`` for a loss without a closed form.
+    ``None`` for a loss without a closed form. ``smooth`` is s, in pixels.
     """
     present = region.pixels * region.fraction
     hit = region.foreground * present
@@ -110,16 +96,11 @@ def _share(mass_ratio: float) -> float:
 
 
 def foreground_share(loss: str, region: Region, smooth: float) -> tuple[str, float] | None:
-    """Give the foreground's share of a loss's gradient (C5).
-
-    Args:
-        loss: an arm's name.
-        region: what it sees; one region, pooled.
-        smooth: s, in pixels.
+    """Compute the foreground's share of a loss's gradient on one pooled region (C5).
 
     Returns:
-        The space in which it is in closed form whatever the prediction ("probability" or
-        "logit"), and the share there; ``None`` for a loss without one.
+        The space in which the closed form holds for every prediction ("probability" or "logit"),
+        and the share there; ``None`` for a loss without one.
     """
     odds = region.fraction / (1 - region.fraction)
     ratio = class_ratio(loss, region, smooth)
@@ -133,15 +114,11 @@ def foreground_share(loss: str, region: Region, smooth: float) -> tuple[str, flo
 
 
 def share_at_constant(loss: str, fraction: float, prediction: float) -> float | None:
-    """Give the foreground's share at one p for all pixels, where both spaces agree (C5), s = 0.
+    """Compute the foreground's share when all pixels have one p, for s = 0 (C5).
 
-    Args:
-        loss: an arm's name.
-        fraction: π.
-        prediction: q.
+    Both spaces agree there.
 
-    Returns:
-        The share; ``None`` for a loss without a closed form.
+    ``None`` for a loss without a closed form.
     """
     if loss == "squared_dice":
         return _share(float(dj.analysis.squared_dice_mass_ratio(fraction, prediction)))
@@ -164,7 +141,7 @@ class Optimum(NamedTuple):
 
 
 def best_constant(loss: str, fraction: float, count: int, smooth: float) -> Optimum | None:
-    """Find the best constant prediction under an arm (C6).
+    """Find the best constant prediction under a loss (C6).
 
     Args:
         loss: its name.
@@ -173,8 +150,8 @@ def best_constant(loss: str, fraction: float, count: int, smooth: float) -> Opti
         smooth: s, in pixels.
 
     Returns:
-        The `Optimum`: theory's where it names one, else the minimum of the arm's loss; ``None``
-        where every constant is as good.
+        Theory's `Optimum` where it has one, else the minimum of the loss by search; ``None`` where
+        every constant is equally good.
     """
     target = fraction * count
     if loss == "bce":
@@ -218,7 +195,7 @@ _CONSTANT_LOSSES: dict[str, Callable[[float, float, float], float]] = {
 
 
 def _generalised_dice(q: float, f: float, s: float) -> float:
-    """Weigh two classes by 1/T², the largest weight 1: flat in q but for s."""
+    """Weigh two classes by 1/T², the largest weight 1. Without s it does not depend on q."""
     rarest = min(f, 1 - f)
     present, absent = (rarest / f) ** 2, (rarest / (1 - f)) ** 2
     hit = present * f * q + absent * (1 - f) * (1 - q)
@@ -248,17 +225,10 @@ def _searched(loss: str, fraction: float, smooth: float) -> Optimum | None:
 
 
 def resting_share(loss: str, optimum: Optimum, region: Region, smooth: float) -> float | None:
-    """Give the foreground's share in logit space where a bias-only model comes to rest (C7).
+    """Compute the foreground's share in logit space where a bias-only model comes to rest (C7).
 
-    Args:
-        loss: an arm's name.
-        optimum: of `best_constant`.
-        region: of which only π and N are read.
-        smooth: s, in pixels.
-
-    Returns:
-        ½ at a finite optimum; at one at infinity the share that the gradient tends to; ``None``
-        where that has no closed form.
+    It is ½ at a finite optimum. At an optimum at infinity it is the limit of the share; ``None``
+    where that has no closed form.
     """
     if optimum.finite:
         return 0.5
@@ -269,7 +239,7 @@ def resting_share(loss: str, optimum: Optimum, region: Region, smooth: float) ->
 
 
 def posterior_volume_bias(loss: str, posterior: np.ndarray) -> tuple[str, float] | None:
-    """Give the volume bias at an arm's optimum, for labels drawn independently from μ (C15).
+    """Compute the volume bias at a loss's optimum, for labels drawn independently from μ (C15).
 
     Args:
         loss: its name.
@@ -277,7 +247,7 @@ def posterior_volume_bias(loss: str, posterior: np.ndarray) -> tuple[str, float]
 
     Returns:
         The metric that shows it (``volume_bias``, of p ≥ ½, for hard optima, ``soft_volume_bias``
-        for graded ones) and its value; ``None`` where theory names none.
+        for graded ones) and its value; ``None`` where theory has none.
     """
     if loss == "bce":
         return "soft_volume_bias", 0.0
@@ -294,8 +264,8 @@ def posterior_volume_bias(loss: str, posterior: np.ndarray) -> tuple[str, float]
 def _squared_dice_optimum(mu: np.ndarray) -> np.ndarray:
     """Find p = min(1, cμ) with c = 1/D₂*, by Dinkelbach's iteration.
 
-    `dice_jax.analysis.squared_dice_oracle` tries every number of clipped pixels, which the pixels
-    of a whole test set are too many for.
+    `dice_jax.analysis.squared_dice_oracle` tries every number of clipped pixels, which is too slow
+    for the pixels of a whole test set.
     """
     index = 1.0
     for _ in range(100):

@@ -25,17 +25,12 @@ __all__ = ["noise_level", "splits"]
 def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Images, Images]:
     """Make the training, validation and test images of a seed.
 
-    Args:
-        config: the study.
-        fraction: π.
-        seed: of the images; no image is shared between seeds or between splits. A user's own
-            images are the same for every seed, which then is of the labels' noise alone.
-
-    Returns:
-        The three sets; of the test images with the posterior, where it is exactly known.
+    No image is shared between seeds or between splits. A user's own images are the same for every
+    seed, which then only decides the labels' noise. Test images have their posterior where it is
+    known.
 
     Raises:
-        ConfigError: if the user's images are not those any more that the study began with.
+        ConfigError: if the user's images have changed since the study began.
     """
     key = jax.random.key(seed)
     training, validation, test = (
@@ -94,15 +89,9 @@ def _read(config: StudyConfig) -> tuple[Images, Images, Images]:
 
 
 def noise_level(config: StudyConfig, fraction: float) -> float:
-    """Find the noise of a study's images at a fraction.
+    """Find the noise of a study's images at a fraction, in units of the contrast.
 
-    Args:
-        config: the study.
-        fraction: π.
-
-    Returns:
-        The standard deviation of the noise, in units of the contrast; of the shape "posterior"
-        the softness of its objects; NaN for a user's own images.
+    For the shape "posterior" it is the softness of the objects; NaN for a user's own images.
     """
     if config.data is not None:
         return math.nan

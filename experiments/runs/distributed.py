@@ -26,15 +26,15 @@ class Processes(Protocol):
 
     @property
     def writes(self) -> bool:
-        """Whether this one reads and writes the directory."""
+        """Whether this process reads and writes the directory."""
         ...
 
     def decide(self, what: Callable[[], T]) -> T:
-        """Let the process that writes compute a JSON value, which all return; errors too."""
+        """Let the writing process compute a JSON value, and return it, or its error, in all."""
         ...
 
     def share(self, tree: Any) -> Any:
-        """Give everyone the writing process's arrays."""
+        """Send the writing process's arrays to all."""
         ...
 
 
@@ -53,7 +53,7 @@ class Alone:
 
 
 class Together:
-    """The processes that `jax.distributed` has joined."""
+    """The processes that `jax.distributed` has joined. The first one writes."""
 
     @property
     def writes(self) -> bool:
@@ -98,13 +98,10 @@ def join(
     """Join the processes of a study.
 
     Args:
-        coordinator: HOST:PORT of the first process; ``None``: the cluster says, if JAX knows it.
+        coordinator: HOST:PORT of the first process; ``None``: the cluster's, if JAX knows it.
         processes: how many there are.
         process_id: which one this is, from 0.
         patience: seconds without a sign of life after which a process counts as gone.
-
-    Returns:
-        The processes.
 
     Raises:
         ConfigError: if they cannot be joined as asked.
@@ -150,8 +147,8 @@ def join(
 def all_or_none() -> Iterator[None]:
     """Stop this process at once, with a message, when it or another one has failed.
 
-    Left to itself it would wait at its exit for a process that is no longer there. Mistakes of
-    the user's, which `Together.decide` tells every process of, pass.
+    Otherwise it would wait at its exit for a process that no longer exists. A user's mistakes pass:
+    `Together.decide` tells every process about them.
     """
     try:
         yield

@@ -18,18 +18,16 @@ __all__ = ["launch_processes"]
 
 
 def launch_processes(processes: int, arguments: Sequence[str], patience: int = 60) -> int:
-    """Run a command as several processes that train together.
+    """Run a command as several processes that train together, and return the exit code.
 
-    What the first one says is shown, the last words of another only if that one fails by itself.
-    When one fails, dies or hangs, all are stopped.
+    The output of the first process is shown; of another only its last lines, if it fails by itself.
+    When one fails, dies or hangs, all are stopped. The code is 0 if all succeeded, 2 if they
+    refused the command, otherwise 1.
 
     Args:
         processes: how many.
         arguments: of the command line, without those of `distributed.join`.
         patience: seconds that the others have to stop by themselves once one has failed.
-
-    Returns:
-        The exit code: 0 if all ended well, 2 if they refused the command, otherwise 1.
 
     Raises:
         ConfigError: if that cannot be done.

@@ -24,17 +24,7 @@ _EXAMPLES = 2
 
 
 def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> dict[str, Any]:
-    """Evaluate a trained run, and keep its examples if it is one of those that are shown.
-
-    Args:
-        config: the study.
-        spec: what was trained.
-        run: what came out.
-        out: the study's directory, for the examples.
-
-    Returns:
-        What the run's file is to hold.
-    """
+    """Evaluate a trained run into what its file holds, and save the example images of seed 0."""
     training, validation, test = splits(config, spec.foreground_fraction, spec.seed)
     graph, _ = initialise(config.model, spec.seed)
     masks = np.asarray(test.masks)
@@ -76,15 +66,9 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
 
 
 def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
-    """Judge a run by how it ranks pixels: Dice at 0.5 would only judge its threshold.
+    """Judge a run by how it ranks pixels: finished, collapsed or diverged.
 
-    Args:
-        model: the model's name.
-        diverged: whether a logit is not finite.
-        metrics: of the run.
-
-    Returns:
-        finished, collapsed or diverged.
+    Dice at 0.5 would only judge its threshold.
     """
     if diverged:
         return "diverged"
@@ -96,15 +80,7 @@ def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
 
 
 def logged(history: History, count: int) -> list[dict[str, float]]:
-    """Keep the first step, the last, and steps evenly between them.
-
-    Args:
-        history: one number per step and name.
-        count: how many steps to keep.
-
-    Returns:
-        One dictionary per kept step.
-    """
+    """Keep the first step, the last, and steps evenly between them, ``count`` in all."""
     steps = len(history["loss"])
     kept = np.unique(np.linspace(0, steps - 1, min(count, steps)).round().astype(int))
     return [

@@ -21,7 +21,7 @@ _AT_HALF, _TUNED = "Threshold 0.5", "Threshold tuned on validation images"
 
 
 def _dice_range(model: ModelRuns) -> tuple[float, float]:
-    """Show what there is, in steps of a tenth: most of an axis from 0 to 1 may be empty."""
+    """Choose the range of the axis, in steps of a tenth: most of 0 to 1 may be empty."""
     scores = model.runs[["dice", "dice_tuned"]].to_numpy(np.float64)
     low, high = np.nanmin(scores, initial=1.0), np.nanmax(scores, initial=0.0)
     bottom = max(0.0, math.floor(10 * (low - 0.03)) / 10)
@@ -33,12 +33,8 @@ def _dice_range(model: ModelRuns) -> tuple[float, float]:
 def dice_against_fraction(model: ModelRuns) -> Figure:
     """Draw test Dice against the foreground fraction, at 0.5 and at the tuned threshold.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        Two panels; means with 95 % t intervals, every seed as a faint dot, the hierarchical
-        bootstrap over seeds and images as a band, and where it is known the Bayes-optimal Dice.
+    Means with 95 % t intervals, every seed as a faint dot, the hierarchical bootstrap over seeds
+    and images as a band, and the Bayes-optimal Dice where it is known.
     """
     figure, axes = new_figure(8.8, 4.1, 1, 2, sharey=True)
     for ax, metric, title in ((axes[0, 0], "dice", _AT_HALF), (axes[0, 1], "dice_tuned", _TUNED)):
@@ -62,14 +58,10 @@ def dice_against_fraction(model: ModelRuns) -> Figure:
 
 @styled
 def differences(model: ModelRuns) -> Figure | None:
-    """Draw every arm at 0.5 minus the baseline at its tuned threshold, seed by seed.
+    """Draw every loss at 0.5 minus the baseline at its tuned threshold, seed by seed.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        One line per arm and fraction with its 95 % t interval, on the equivalence margin;
-        ``None`` where there is nothing to compare.
+    One line per loss and fraction with its 95 % t interval, on the equivalence margin; ``None``
+    where there is nothing to compare.
     """
     config, baseline = model.config, baseline_of(model.config)
     others = [loss for loss in config.losses if loss != baseline]

@@ -33,7 +33,7 @@ _SHOWN_ARMS = 6
 
 
 def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[float]]:
-    """Give C5's share of Dice at every logged step, from the means of p alone."""
+    """Compute C5's share of Dice at every logged step, from the means of p alone."""
     cell = model.cell("dice", fraction)
     rows: dict[int, list[float]] = {}
     for result in cell:
@@ -49,7 +49,7 @@ def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[floa
 
 
 def _at_the_start(model: ModelRuns, loss: str, fraction: float) -> float | None:
-    """Give C5's share at a constant start: all runs begin with one p for (nearly) all pixels."""
+    """Compute C5's share at the start, where all pixels have (nearly) the same p."""
     regions = [region_of(model.config, r["history"][0]) for r in model.cell(loss, fraction)]
     shares = [
         share_at_constant(loss, region.fraction, region.background)
@@ -62,14 +62,10 @@ def _at_the_start(model: ModelRuns, loss: str, fraction: float) -> float | None:
 
 @styled
 def gradient_share(model: ModelRuns) -> Figure:
-    """Draw the foreground's share of the gradient over the steps, with what theory says of it.
+    """Draw the foreground's share of the gradient over the steps, and what theory predicts.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        Per fraction a panel in probability space (dotted: C5 for Dice, from the batch's own p̄₊
-        and p̄₋) and one in logit space (dashed: the ½ of C7); diamonds are C5 at the start.
+    Per fraction one panel in probability space (dotted: C5 for Dice, from the batch's own p̄₊ and
+    p̄₋) and one in logit space (dashed: the ½ of C7). Diamonds are C5 at the start.
     """
     figure, found = panels(model.fractions, 2.2, rows=2, sharex=True)
     losses, pooled = model.config.losses, model.config.pooling == "batch"
@@ -102,14 +98,7 @@ def gradient_share(model: ModelRuns) -> Figure:
 
 @styled
 def gradient_ratio(model: ModelRuns) -> Figure:
-    """Draw the measured |g₊|/|g₋| of every logged step against soft Dice, on theory's 2/D − 1.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel; probability space, means over the pixels of a class.
-    """
+    """Draw the measured |g₊|/|g₋| of every logged step against soft Dice, with theory's 2/D − 1."""
     figure, axes = new_figure(6.4, 4.2)
     ax, losses = axes[0, 0], model.config.losses
     for loss in losses:
@@ -143,14 +132,10 @@ def gradient_ratio(model: ModelRuns) -> Figure:
 
 @styled
 def trajectories(model: ModelRuns) -> Figure:
-    """Draw where training takes the mean p of the two classes, on the soft Dice that they give.
+    """Draw the mean p of the two classes during training, on contours of soft Dice.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel per fraction: p̄₋ to the right, p̄₊ upwards, a line per arm (mean over seeds,
-        a ring at its start, its mark at its end) on contours of D.
+    One panel per fraction: p̄₋ is horizontal, p̄₊ vertical. There is a line per loss (mean over
+    seeds), with a ring at its start and a mark at its end.
     """
     figure, found = panels(model.fractions, 2.7)
     losses = model.config.losses
@@ -190,16 +175,14 @@ def trajectories(model: ModelRuns) -> Figure:
 
 @styled
 def examples(model: ModelRuns, fraction: float | None = None) -> Figure | None:
-    """Draw test images, masks, each arm's prediction, and the gradient at every pixel.
+    """Draw test images, masks, each loss's prediction, and its gradient at every pixel.
+
+    The gradient with respect to the logits is pooled over the images shown. Blue pulls p up, red
+    pulls it down. ``None`` if no run left an example.
 
     Args:
-        model: the study's.
+        model: its runs.
         fraction: π; ``None``: the middle one of the study's.
-
-    Returns:
-        One row per arm, for each image p and the gradient of the arm's loss with respect to the
-        logits, pooled over the images shown; blue pulls p up, red down. ``None`` if no run left an
-        example.
     """
     config = model.config
     fraction = model.fractions[len(model.fractions) // 2] if fraction is None else fraction
@@ -256,7 +239,7 @@ def _prediction_maps(axes: Sequence[Axes], logits: np.ndarray, masks: np.ndarray
 def _gradient_maps(
     model: ModelRuns, axes: Sequence[Axes], loss: str, logits: np.ndarray, masks: np.ndarray
 ) -> None:
-    """Draw a loss's gradient at the logits, on one scale for the images shown."""
+    """Draw a loss's gradient at the logits, on one scale for all images."""
     arm = parse_arm(loss, model.config.pooling, model.config.smooth)
     gradient: Any = np.asarray(
         dj.analysis.pixel_gradient(

@@ -17,21 +17,14 @@ __all__ = ["against_fraction", "error_of"]
 
 
 def error_of(interval: Interval) -> tuple[float, float]:
-    """Say how far an interval reaches below and above its mean: nowhere where it has no ends.
-
-    Args:
-        interval: of `statistics`.
-
-    Returns:
-        Both lengths.
-    """
+    """Compute how far an interval reaches below and above its mean: 0 where it has no ends."""
     if np.isnan(interval.low):
         return 0.0, 0.0
     return interval.mean - interval.low, interval.high - interval.mean
 
 
 def _dodge(fractions: Sequence[float], count: int) -> float:
-    """Choose the factor between neighbours, such that two fractions' marks keep apart."""
+    """Choose the factor that moves neighbours apart without mixing the marks of two fractions."""
     ordered = sorted(fractions)
     gaps = [b / a for a, b in itertools.pairwise(ordered)]
     # Half of the smallest gap is theirs at most.
@@ -40,12 +33,12 @@ def _dodge(fractions: Sequence[float], count: int) -> float:
 
 
 def against_fraction(ax: Axes, model: ModelRuns, metric: str, *, images: bool = False) -> None:
-    """Draw a metric of all arms: means with t intervals, seeds as dots, the bootstrap as a band.
+    """Draw a metric of all losses: means with t intervals, seeds as dots, the bootstrap as a band.
 
     Args:
-        ax: where.
-        model: the study's.
-        metric: of its runs.
+        ax: the panel.
+        model: its runs.
+        metric: of the runs.
         images: whether the runs hold it per image, for the band.
     """
     losses = model.config.losses

@@ -18,13 +18,9 @@ _LEAST_PIXELS, _LEAST_OBJECTS = 20, 5
 
 @styled
 def reliability(model: ModelRuns) -> Figure | None:
-    """Draw how often a pixel is foreground against the p that it was given.
+    """Draw how often a pixel is foreground against its predicted p, pooled over all seeds.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel per fraction, the pixels of all seeds together; ``None`` where no run says it.
+    One panel per fraction; ``None`` where no run holds the numbers.
     """
     if not any(r.get("reliability") for r in model.results):
         return None
@@ -77,13 +73,9 @@ def _pooled_sizes(
 
 @styled
 def size_recall(model: ModelRuns) -> Figure | None:
-    """Draw the share of an object's pixels that are found against its size.
+    """Draw the share of an object's pixels that are found at 0.5 against its size.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel per fraction, at the threshold 0.5; ``None`` where no run says it.
+    One panel per fraction; ``None`` where no run holds the numbers.
     """
     if not any((r.get("size_recall") or {}).get("size") for r in model.results):
         return None

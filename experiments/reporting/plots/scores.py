@@ -35,14 +35,7 @@ def _signed(value: float) -> str:
 
 @styled
 def constants(model: ModelRuns) -> Figure | None:
-    """Draw where a bias-only model ends, on the best constant predictions of C6.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel; ``None`` for any other model.
-    """
+    """Draw where a bias-only model ends, with C6's best constants; ``None`` for other models."""
     config = model.config
     if config.model != "bias":
         return None
@@ -80,14 +73,7 @@ def constants(model: ModelRuns) -> Figure | None:
 
 @styled
 def volume_bias(model: ModelRuns) -> Figure | None:
-    """Draw (found − there)/there against the foreground fraction, of p ≥ ½ and of Σp.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        Two panels; ``None`` where no run says it.
-    """
+    """Draw (predicted − true)/true foreground against the fraction, of p ≥ ½ and of Σp."""
     if not model.has("soft_volume_bias"):
         return None
     figure, axes = new_figure(8.8, 3.9, 1, 2)
@@ -127,14 +113,7 @@ def _pair(model: ModelRuns, metrics: Sequence[tuple[str, str]]) -> tuple[Figure,
 
 @styled
 def surfaces(model: ModelRuns) -> Figure | None:
-    """Draw the 95th percentile Hausdorff distance and the surface Dice, at 0.5.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        Two panels; ``None`` where no run says it.
-    """
+    """Draw the 95th percentile Hausdorff distance and the surface Dice, at 0.5."""
     if not model.has("hd95"):
         return None
     figure, (distance, surface) = _pair(
@@ -152,14 +131,7 @@ def surfaces(model: ModelRuns) -> Figure | None:
 
 @styled
 def empties(model: ModelRuns) -> Figure | None:
-    """Draw the share of empty test images in which anything was found.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        Two panels, at 0.5 and at the tuned threshold; ``None`` where no image is empty.
-    """
+    """Draw the share of empty test images in which anything was found, at both thresholds."""
     if not model.has("empty_false_positive_share"):
         return None
     figure, axes = _pair(

@@ -64,27 +64,14 @@ _COLUMNS, _WIDTH = 3, 8.8
 
 
 class Look(NamedTuple):
-    """How a loss is drawn.
-
-    Args:
-        colour: of its lines and marks.
-        marker: of its marks.
-    """
+    """How a loss is drawn."""
 
     colour: str
     marker: str
 
 
 def look_of(losses: Sequence[str], loss: str) -> Look:
-    """Choose how to draw a loss.
-
-    Args:
-        losses: all that a picture shows.
-        loss: one of them.
-
-    Returns:
-        Its `Look`.
-    """
+    """Choose how to draw a loss, one of those that a figure shows."""
     if loss in _COLOURS:
         place = list(_COLOURS).index(loss)
         return Look(_COLOURS[loss], _MARKERS[place % len(_MARKERS)])
@@ -95,18 +82,7 @@ def look_of(losses: Sequence[str], loss: str) -> Look:
 def new_figure(
     width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, Any]:
-    """Make a figure that belongs to no window.
-
-    Args:
-        width: in inches.
-        height: in inches.
-        rows: of panels.
-        columns: of panels.
-        **options: of `Figure.subplots`.
-
-    Returns:
-        The figure, and its panels as a [rows, columns] array.
-    """
+    """Make a figure that belongs to no window, with a [rows, columns] array of panels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
@@ -114,7 +90,7 @@ def new_figure(
 def panels(
     fractions: Sequence[float], height: float, *, rows: int = 1, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Make a column of panels for each fraction, as many side by side as a page holds.
+    """Make a column of panels for each fraction, as many side by side as fit on a page.
 
     Args:
         fractions: in the order of the columns.
@@ -145,12 +121,7 @@ def panels(
 
 
 def legend_below(figure: Figure, *panels_with_names: Axes) -> None:
-    """Put one legend under a figure, where it hides nothing; of one name, the last is drawn.
-
-    Args:
-        figure: the figure.
-        *panels_with_names: whose handles it shows.
-    """
+    """Put one legend for some panels under a figure, where it hides nothing."""
     found: dict[str, Any] = {}
     for ax in panels_with_names:
         handles, names = ax.get_legend_handles_labels()
@@ -172,7 +143,7 @@ def legend_below(figure: Figure, *panels_with_names: Axes) -> None:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in this study's style, and leave the caller's alone."""
+    """Make a function draw in this study's style without changing the caller's."""
 
     @functools.wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -183,12 +154,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def fraction_axis(ax: Axes, fractions: Sequence[float]) -> None:
-    """Make a panel's x axis one of foreground fractions: logarithmic, a tick to each.
-
-    Args:
-        ax: the panel.
-        fractions: what it shows.
-    """
+    """Make the x axis one of foreground fractions: logarithmic, with a tick for each."""
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(sorted(fractions)))
     ax.xaxis.set_minor_locator(NullLocator())

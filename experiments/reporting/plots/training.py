@@ -21,17 +21,7 @@ __all__ = ["band", "history", "learning_curves", "learning_rates"]
 def history(
     model: ModelRuns, loss: str, fraction: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stack one logged quantity over the seeds of a cell.
-
-    Args:
-        model: the study's.
-        loss: the arm's name.
-        fraction: π.
-        name: of the quantity.
-
-    Returns:
-        The steps [S], and the numbers [seeds, S], NaN where there was none.
-    """
+    """Stack one logged quantity of a cell: the steps [S], and the numbers [seeds, S]."""
     cell = model.cell(loss, fraction)
     rows = [
         [np.nan if entry.get(name) is None else entry[name] for entry in result["history"]]
@@ -44,15 +34,7 @@ def history(
 def band(
     ax: Axes, steps: np.ndarray, rows: np.ndarray, *, alpha: float = 0.13, **line: Any
 ) -> None:
-    """Draw the mean over seeds and the range of the seeds around it.
-
-    Args:
-        ax: where.
-        steps: [S].
-        rows: [seeds, S].
-        alpha: of the band.
-        **line: of `Axes.plot`, with ``color``.
-    """
+    """Draw the mean over seeds of rows [seeds, S], and the range of the seeds around it."""
     if not len(rows) or np.isnan(rows).all():
         return
     with warnings.catch_warnings():
@@ -65,14 +47,7 @@ def band(
 
 @styled
 def learning_curves(model: ModelRuns) -> Figure:
-    """Draw hard Dice at 0.5 of the training batches over the steps, one panel per fraction.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        A figure; lines are means over seeds, bands their range.
-    """
+    """Draw hard Dice at 0.5 of the training batches over the steps, one panel per fraction."""
     figure, found = panels(model.fractions, 2.6)
     losses = model.config.losses
     for (ax,), fraction in zip(found, model.fractions, strict=True):
@@ -90,13 +65,9 @@ def learning_curves(model: ModelRuns) -> Figure:
 
 @styled
 def learning_rates(model: ModelRuns) -> Figure | None:
-    """Draw validation Dice at the tuned threshold against the learning rate.
+    """Draw validation Dice at the tuned threshold against the learning rate, the choice ringed.
 
-    Args:
-        model: the study's.
-
-    Returns:
-        One panel per fraction; a ring marks the choice. ``None`` where there was none.
+    One panel per fraction; ``None`` where there was no choice.
     """
     if not model.tuning_results:
         return None

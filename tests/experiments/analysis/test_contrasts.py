@@ -7,7 +7,11 @@ import pytest
 from scipy import stats
 
 from experiments.analysis.contrasts import baseline_contrasts, primary_loss
-from experiments.analysis.statistics import resolvable_margin
+from experiments.analysis.statistics import (
+    EQUIVALENCE_MARGIN,
+    equivalence_p_value,
+    resolvable_margin,
+)
 from tests.experiments.made import SPREAD, made_model, made_run, study
 
 BCE = 0.8 + 0.01 * SPREAD
@@ -57,6 +61,32 @@ def test_p_values_are_adjusted_over_the_fractions():
     raw = [stats.ttest_1samp(lead + noise, 0).pvalue for lead in leads.values()]
     assert raw[1] < raw[0]
     assert (second.p_value, first.p_value) == pytest.approx((2 * raw[1], max(raw[0], 2 * raw[1])))
+
+
+def test_equivalence_is_adjusted_over_the_fractions_too():
+    noise = 0.01 * np.array([1, -1, 2, -2, 0.5, -0.5, 0])
+    leads = {0.05: 0.002, 0.02: 0.01}
+    model = made_model(study(fractions=tuple(leads)), {})
+    for fraction, lead in leads.items():
+        for loss, dice in (("bce", BCE), ("dice", BCE + lead + noise)):
+            model.results.extend(
+                made_run(model.config, loss, fraction, seed, dice=dice[seed], dice_tuned=dice[seed])
+                for seed in range(7)
+            )
+    first, second = baseline_contrasts(model, "dice")
+    raw = [equivalence_p_value(lead + noise, EQUIVALENCE_MARGIN) for lead in leads.values()]
+    assert raw[0] < raw[1]
+    expected = (2 * raw[0], max(2 * raw[0], raw[1]))
+    assert (first.equivalence_p_value, second.equivalence_p_value) == pytest.approx(expected)
+
+
+def test_the_loss_is_scored_at_a_half_and_the_baseline_at_its_tuned_threshold():
+    config = study()
+    scores = {"bce": (BCE - 0.3, BCE), "dice": (BCE + 0.1 * SPREAD, BCE + 0.2)}
+    (contrast,) = baseline_contrasts(made_model(config, scores), "dice")
+    assert contrast.difference.mean == pytest.approx(0.1 * SPREAD.mean())
+    expected = stats.ttest_rel(BCE + 0.1 * SPREAD, BCE)
+    assert contrast.p_value == pytest.approx(expected.pvalue)
 
 
 def test_few_seeds_make_no_test():

@@ -136,6 +136,14 @@ def test_bootstrap_of_images_that_all_seeds_share():
     assert 0.5 <= interval.low < interval.high <= 0.7
 
 
+@pytest.mark.parametrize("crossed", [False, True])
+def test_bootstrap_draws_images_too(crossed):
+    # All seeds have one mean: whatever width there is comes from the images.
+    interval = bootstrap_interval([[0.0, 1.0, 0.0, 1.0]] * 3, crossed=crossed)
+    assert interval.mean == 0.5
+    assert interval.high - interval.low > 0.2
+
+
 def test_bootstrap_of_equal_images_and_of_nothing():
     interval = bootstrap_interval([[0.5, 0.5], [0.5, math.nan]])
     assert interval[:3] == (0.5, 0.5, 0.5)

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from experiments.reporting.sentences import findings, limits, theory_findings
 
+from experiments.reporting.sentences import findings, limits, theory_findings
 from experiments.reporting.theory_checks import Check
 from tests.experiments.made import SPREAD, made_model, made_run, study
 
@@ -150,7 +150,7 @@ def test_a_bias_only_model_tells_where_it_went():
     config = study(model="bias", fractions=(0.05, 0.02))
     model = made_model(config, dict.fromkeys(config.losses, (BCE, BCE)), mean_probability=0.25)
     assert findings(model)[0] == (
-        "Where each loss drives one constant p, at 5 %, 2 % foreground: BCE 0.25, 0.25; "
+        "Each loss drives the constant p to this value, at 5 %, 2 % foreground: BCE 0.25, 0.25; "
         "Dice 0.25, 0.25."
     )
 

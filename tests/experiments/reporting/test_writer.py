@@ -133,7 +133,7 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     places = [page.index(words) for words in (
         "<h3>U-Net</h3>", "Dice scored higher at 5 % foreground", "<h3>Linear model</h3>",
         "BCE scored higher at 5 % foreground", "<h3>Bias-only model</h3>",
-        "Where each loss drives one constant p", "<h2>The primary contrast</h2>",
+        "Each loss drives the constant p to this value", "<h2>The primary contrast</h2>",
         "<h2>U-Net: figures</h2>", "<h2>Linear model: figures</h2>",
         "<h2>Bias-only model: figures</h2>",
     )]  # fmt: skip
