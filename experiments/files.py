@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process dies."""
+"""Files that are written completely or not at all, even if the process dies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
                 os.unlink(name)
             raise
     except OSError as error:
-        # Of a full disk the system does not say which file was too much.
+        # When a disk is full, the system does not say which file was being written.
         raise OSError(error.errno, f"{error.strerror}, while writing {path}") from error
 
 

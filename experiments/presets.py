@@ -15,18 +15,19 @@ from experiments.learning.models import MODELS
 
 __all__ = ["MEASURED", "PRESETS", "resolve", "study_configs"]
 
-# A bias-only Dice run has to walk far out, a linear one is convex enough: no grid needed. At 0.1 a
-# linear BCE run is far from rest after 300 steps (foreground share 0.13 at π = 0.003, not ½).
+# The bias-only and the linear model need no grid of learning rates. With Dice, the bias has to move
+# far, hence 0.2. At rate 0.1, a linear BCE run is far from rest after 300 steps (foreground share
+# 0.13 at π = 0.003, not ½).
 _BIAS = StudyConfig(model="bias", steps=300, learning_rates=(0.2,), batch_size=32)
 _LINEAR = StudyConfig(model="linear", steps=300, learning_rates=(1.0,), batch_size=16)
 
-# Of the protocol.
+# The protocol's losses.
 _ARMS = (
     "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky", "focal_tversky",
     "generalized_dice", "dice+bce",
 )  # fmt: skip
 
-# standard is the protocol's two-hour design: all arms on the cheap models, four on the U-Net.
+# standard is the protocol's two-hour design: all losses on the cheap models, four on the U-Net.
 _STANDARD: dict[str, Any] = {
     "losses": ("bce", "dice", "squared_dice", "dice+bce"),
     "seeds": 7,
@@ -34,14 +35,14 @@ _STANDARD: dict[str, Any] = {
     "logged_steps": 100,
 }
 
-# From p = ½ to 0.003 is a long way for one parameter: in 300 steps at 0.2, BCE comes to 0.006.
+# p = ½ to 0.003 is a long way for one parameter: in 300 steps at rate 0.2, BCE reaches 0.006.
 _CHEAP: dict[str, Any] = {
     **_STANDARD,
     "losses": _ARMS,
     "steps": 600,
 }
 
-# full is for a GPU or TPU: images so large that the smallest fraction leaves 12 pixels.
+# full is for a GPU or TPU: the images are so large that the smallest fraction has 12 pixels.
 _FULL: dict[str, Any] = {
     "losses": _ARMS,
     "fractions": (0.2, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0005),
@@ -53,7 +54,7 @@ _FULL: dict[str, Any] = {
     "logged_steps": 100,
 }
 
-# One thing at a time is changed, of the primary arms at three fractions.
+# Each full-… preset changes one thing, with the primary losses at three fractions.
 _ABLATION: dict[str, Any] = {
     "losses": _STANDARD["losses"],
     "fractions": (0.05, 0.01, 0.003),
@@ -62,7 +63,7 @@ _ABLATION: dict[str, Any] = {
 
 def _full(**changes: Any) -> dict[str, StudyConfig]:
     settings = {**_FULL, **changes}
-    # From p = ½ to 0.0005 is a long way: more and longer steps than the shorter presets take.
+    # p = ½ to 0.0005 is a long way: it takes more and longer steps than in the other presets.
     far: dict[str, Any] = {"steps": 600, "learning_rates": (0.5,)} | settings
     return {
         "bias": dataclasses.replace(_BIAS, **far),
@@ -112,7 +113,7 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
     "full-per-sample": _full(**_ABLATION, pooling="sample"),
     "full-smooth": _full(**_ABLATION, smooth=1.0),
     "full-prior": _full(**_ABLATION, initial_bias="prior"),
-    # Dice's gradient is up to 1/(2π) times BCE's (theory: C12), so the one grid has to be wide.
+    # Dice's gradient is up to 1/(2π) times BCE's (theory: C12), so the shared grid must be wide.
     "full-sgd": _full(
         **_ABLATION,
         optimiser="sgd",
@@ -122,7 +123,7 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
 }
 
 
-# What --data measures, and what it has no use for.
+# What --data measures, and what it does not use.
 MEASURED = (
     "fractions", "image_size", "image_width", "train_images", "validation_images", "test_images",
 )  # fmt: skip

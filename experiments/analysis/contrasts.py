@@ -1,4 +1,4 @@
-"""The comparisons that a study is made for: paired, tested where there are seeds enough."""
+"""The comparisons that a study is made for: paired, and tested if there are enough seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Theory's optimum on a study's own test images, where their posterior is exactly known."""
+"""Theory's optimum on a study's test images, where their posterior is known exactly."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ __all__ = [
     "resolvable_margin",
 ]
 
-# Fewer paired seeds than this give intervals and no test (theory: the protocol).
+# With fewer paired seeds there are intervals and no test (theory: the protocol).
 LEAST_SEEDS = 7
-# In Dice. Fixed beforehand: what 7 seeds resolve at the deviation of the protocol's pilot, 0.022.
+# In Dice, fixed before the study: what 7 seeds can resolve at the pilot's deviation, 0.022.
 EQUIVALENCE_MARGIN = 0.03
 LEVEL = 0.05
 
@@ -111,7 +111,7 @@ def equivalence_power(margin: float, seeds: int, level: float = LEVEL) -> float:
     freedom = seeds - 1
     t = float(stats.t.ppf(1 - level, freedom))
 
-    # It succeeds where |mean| < margin − t·s: given s, a normal probability.
+    # The test succeeds where |mean| < margin − t·s: for a given s, a normal probability.
     def given(s: float) -> float:
         inside = 2 * float(stats.norm.cdf(margin - t * s)) - 1
         # s²·freedom is χ²: s has the density below.
@@ -177,7 +177,7 @@ def bootstrap_interval(
     if len(images) == 1:
         return Interval(mean, np.nan, np.nan, 1)
     generator = np.random.default_rng(seed)
-    # How often each seed is drawn; every time it is, its images are drawn anew.
+    # How often each seed is drawn. Each time, its images are drawn again.
     count = len(images)
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
     if crossed:

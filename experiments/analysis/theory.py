@@ -1,4 +1,4 @@
-"""What theory says of an arm: the shares of its gradient, and the best constant prediction."""
+"""What theory says of a loss: the shares of its gradient, and the best constant prediction."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = [
 
 # Losses whose gradient in p is parallel to Dice's (C3): the ratio 2/D − 1 is theirs too.
 PARALLEL_TO_DICE = ("dice", "jaccard", "log_dice", "log_cosh_dice")
-# α on false positives and β on false negatives of the Tversky arms, and γ of the focal ones.
+# α on false positives and β on false negatives of the Tversky losses, and γ of the focal ones.
 _ALPHA, _BETA, _GAMMA = 0.3, 0.7, 0.75
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2
 _TVERSKY = ("tversky", "focal_tversky")
-# As logits: beyond it an optimum is at infinity, where float32 has no more to say.
+# A logit. An optimum farther out counts as infinite: float32 losses are flat there.
 _FARTHEST = 16.0
 
 
 class Region(NamedTuple):
-    """The pooled pixels that a loss sees, as far as theory needs to know them.
+    """What theory needs to know of the pooled pixels that a loss sees.
 
     Args:
         fraction: π, strictly between 0 and 1.
@@ -209,10 +209,10 @@ def _searched(loss: str, fraction: float, smooth: float) -> Optimum | None:
         q = 1 / (1 + math.exp(-logit))
         return math.fsum(part(q, fraction, smooth) for part in parts)
 
-    # From the best of a grid: a sum of losses may have more than one valley.
+    # Start from the best of a grid: a sum of losses may have several local minima.
     grid = np.linspace(-_FARTHEST, _FARTHEST, 129)
     values = [value(z) for z in grid]
-    # A slope that no training would feel is none.
+    # Too flat for any training to notice.
     if np.ptp(values) < 1e-6:
         return None
     best = int(np.argmin(values))

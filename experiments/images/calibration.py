@@ -1,4 +1,4 @@
-"""How much noise makes a task equally hard at every fraction: found once, by bisection."""
+"""The noise that makes a task equally hard at every fraction, found by bisection."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def calibrated_noise(
 ) -> float:
     """Find the noise at which a reference segmenter reaches a given Dice.
 
-    Without it a smaller object would also be a harder one, and a study of imbalance a study of
-    difficulty. The reference blurs the image and cuts it at a threshold, each blur and threshold
-    the best of a grid for these images; it knows nothing of training or losses. Of the shape
-    "posterior" the reference is the best there is: the softness is such that D* is that Dice.
+    Without it, smaller objects would also be harder to find, and a study of imbalance would be a
+    study of difficulty. The reference blurs the image and applies a threshold, both the best of a
+    grid for these images; it knows nothing of training or losses. For the shape "posterior" the
+    softness is set so that D*, the best possible Dice, has the given value.
 
     Args:
         fraction: π, of images that are not empty.
@@ -43,7 +43,7 @@ def calibrated_noise(
         shape: a name in `shapes.SHAPES`.
 
     Returns:
-        The standard deviation of the noise, in units of the contrast; of the shape "posterior"
+        The standard deviation of the noise, in units of the contrast; for the shape "posterior"
         the softness of its objects.
     """
     key, size = jax.random.key(20_26), (size, size) if isinstance(size, int) else size

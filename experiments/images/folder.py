@@ -1,4 +1,4 @@
-"""A user's own images and masks: read with limits, checked, paired and split by name, cached."""
+"""A user's own images and masks: read with limits, checked, paired, split by name and cached."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["SPLITS", "Folder", "measured", "read_folder", "split_of"]
 
 Array = np.ndarray[Any, Any]
 
-# Where a name's hash falls, from 0 to 1: a new file never moves an old one to another split.
+# The ranges of a name's hash, from 0 to 1. A new file never moves an old one to another split.
 SPLITS = {"train": 0.7, "validation": 0.85, "test": 1.0}
 
 _KNOWN = "PNG, TIFF or NumPy (.npy)"
-# More in one file is no image of a data set but a mistake, or a bomb.
+# A file with more pixels is a mistake, or a decompression bomb.
 _MOST_PIXELS = 2**26
 # As float32 images and masks: 8 GiB.
 _MOST_PIXELS_IN_ALL = 2**30
@@ -47,35 +47,21 @@ class Folder(NamedTuple):
     digest: str
 
     def split(self, name: str) -> Array:
-        """Say which images belong to a split: their indices."""
+        """Return the indices of the images of a split."""
         return np.flatnonzero([split_of(stem) == name for stem in self.names])
 
 
 def split_of(stem: str) -> str:
-    """Say to which split a name belongs, whatever else there is: 70, 15 and 15 in a hundred.
-
-    Args:
-        stem: the file's name without its suffix.
-
-    Returns:
-        A name in `SPLITS`.
-    """
+    """Choose the split of a name from the name alone: 70, 15 and 15 in a hundred."""
     place = int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8]) / 2**64
     return next(name for name, end in SPLITS.items() if place < end)
 
 
 def measured(folder: Folder, path: Path) -> dict[str, Any]:
-    """Say what a study of these images needs to know: fields of `config.StudyConfig`.
-
-    Args:
-        folder: the images.
-        path: of the folder, for an error.
-
-    Returns:
-        The fields by name.
+    """Measure the fields of `config.StudyConfig` that a folder of images decides.
 
     Raises:
-        ConfigError: if a split has no image, or none with foreground.
+        ConfigError: if a split has no image, or none with foreground; it names ``path``.
     """
     counts = {}
     for split in SPLITS:
@@ -94,7 +80,7 @@ def measured(folder: Folder, path: Path) -> dict[str, Any]:
     if fraction == 1:
         raise ConfigError(f"{path}: no mask has any background")
     return {
-        # What a person would write; it is part of every run's name.
+        # Few digits: the fraction is part of every run's name.
         "fractions": (float(f"{fraction:.4g}"),),
         "image_size": height,
         "image_width": None if width == height else width,
@@ -110,7 +96,7 @@ def read_folder(path: Path) -> Folder:
     name (its suffix may be another). Images are grey, or colour that becomes grey (0.299 R +
     0.587 G + 0.114 B; an alpha channel is left out, of 16-bit colour the upper 8 bits count). Masks
     have two values, the same in all of them; the larger is foreground. Nothing is resized. What
-    was read is kept in ``.cache/`` beside them, if that can be written, until a file changes.
+    was read is cached in ``.cache/`` beside them, if possible, until a file changes.
 
     Args:
         path: the directory.
@@ -145,8 +131,8 @@ def _read(path: Path, stamp: str) -> Folder:
 
 
 def _cached(cache: Path, count: int) -> Array | None:
-    # A cache that is not what it should be is no reason to stop: it is read again. As a plain
-    # array it can be no pickle, and no archive that unpacks to more than it is.
+    # If the cache is damaged, the images are read again. It is a plain array: neither a pickle nor
+    # an archive that unpacks to something larger.
     with contextlib.suppress(OSError, ValueError, EOFError):
         both = np.load(cache, allow_pickle=False)
         if isinstance(both, np.ndarray) and both.ndim == 4 and both.shape[:2] == (2, count):
@@ -157,7 +143,7 @@ def _cached(cache: Path, count: int) -> Array | None:
 def _keep(cache: Path, both: Array) -> None:
     buffer = io.BytesIO()
     np.save(buffer, both, allow_pickle=False)
-    # It may be a disk that cannot be written to, or is full.
+    # The disk may be read-only or full.
     with contextlib.suppress(OSError):
         for old in cache.parent.glob("pairs_*.npy"):
             old.unlink()
@@ -186,7 +172,7 @@ def _by_stem(directory: Path) -> dict[str, Path]:
         if file.suffix.lower() not in _READERS or not file.is_file():
             raise ConfigError(f"{file}: not a file that can be read here; {_KNOWN} expected")
         if file.stem in files:
-            raise ConfigError(f"{file} and {files[file.stem].name} have one name: keep one")
+            raise ConfigError(f"{file} and {files[file.stem].name} have the same name: keep one")
         files[file.stem] = file
     if not files:
         raise ConfigError(f"{directory} holds no image; {_KNOWN} expected")
@@ -239,13 +225,13 @@ def _size(array: Array) -> str:
 def _open(file: Path, labels: bool = False) -> Array:
     try:
         with warnings.catch_warnings():
-            # Pillow warns of bombs where it could refuse them.
+            # Pillow only warns about some decompression bombs.
             warnings.simplefilter("error")
             array = _READERS[file.suffix.lower()](file, labels)
     except ConfigError:
         raise
     except Exception as error:
-        # Each reader has its own errors for a file that is not what its name says.
+        # Each reader has its own errors for a file of another format.
         why = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{file}: not a readable {file.suffix[1:]} file ({why})") from None
     if array.dtype.kind not in "buif":
@@ -260,14 +246,14 @@ def _check_pixels(file: Path, shape: Sequence[int]) -> None:
     if pixels > _MOST_PIXELS:
         raise ConfigError(
             f"{file}: {' x '.join(map(str, shape))} numbers are more than the {_MOST_PIXELS:,} "
-            "that are read from one file"
+            "that one file may hold"
         )
 
 
 def _read_npy(file: Path, labels: bool) -> Array:
     del labels
-    # Mapped first: a header that promises more than the file holds fails without allocating it.
-    # This reads arrays alone, where `np.load` would open archives too.
+    # Mapped first: if the header promises more than the file holds, this fails without allocating.
+    # It reads arrays only, where `np.load` would open archives too.
     array = np.lib.format.open_memmap(file, mode="r")
     _check_pixels(file, array.shape)
     return np.array(array)
@@ -277,7 +263,7 @@ def _read_pillow(file: Path, labels: bool, kind: str) -> Array:
     from PIL import Image
 
     with Image.open(file, formats=(kind,)) as image:
-        # Before a pixel is decoded.
+        # Before any pixel is decoded.
         _check_pixels(file, (image.height, image.width))
         if getattr(image, "n_frames", 1) > 1:
             raise ValueError(f"{getattr(image, 'n_frames', 1)} pictures; one expected")
@@ -294,8 +280,8 @@ def _read_tiff(file: Path, labels: bool) -> Array:
     try:
         return _read_pillow(file, labels, "TIFF")
     except UnidentifiedImageError:
-        # Types that Pillow does not have, such as float64. Only as they lie in the file: a
-        # compressed strip may unpack to more than its tags say.
+        # Types that Pillow does not have, such as float64. Compressed files are refused: a strip
+        # may unpack to more than its tags say.
         import tifffile
 
         with tifffile.TiffFile(file) as tiff:
@@ -312,7 +298,7 @@ def _read_png(file: Path, labels: bool) -> Array:
     return _read_pillow(file, labels, "PNG")
 
 
-# Of a file, and whether it holds labels: their palette is only for the eye.
+# Functions of a file and of whether it holds labels, whose palette is ignored.
 _READERS: dict[str, Callable[[Path, bool], Array]] = {
     ".npy": _read_npy,
     ".png": _read_png,
@@ -344,5 +330,5 @@ def _grey(array: Array, file: Path) -> Array:
 def _plane(array: Array, file: Path) -> Array:
     channels = _channels(array, file)
     if (channels != channels[..., :1]).any():
-        raise ConfigError(f"{file}: a mask must be grey, its colours differ")
+        raise ConfigError(f"{file}: a mask must be grey, but its channels differ")
     return channels[..., 0]

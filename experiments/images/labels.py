@@ -1,4 +1,4 @@
-"""Labels as an annotator draws them: their boundary strays at random, or always to one side."""
+"""Labels with an annotator's errors: boundaries displaced at random, or always to one side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from experiments.images.masks import gaussian_blur
 
 __all__ = ["deformed"]
 
-# Over how many pixels along a boundary an annotator's hand strays the same way.
+# Along how many pixels of a boundary an annotator errs in the same direction.
 _CORRELATION = 3.0
 
 
@@ -34,15 +34,15 @@ def deformed(
         [B, H, W], boolean.
     """
     white = jax.random.normal(key, masks.shape)
-    # What blurring leaves of white noise, row by row and column by column.
+    # The standard deviation that blurring leaves of white noise, per row and per column.
     rows, columns = (
         jnp.linalg.norm(gaussian_blur(jnp.eye(n)[:, :, None], _CORRELATION)[..., 0], axis=1)
         for n in masks.shape[1:]
     )
     field = gaussian_blur(white, _CORRELATION) / (rows[:, None] * columns)
     distance = dj.signed_distance(masks, axis=(1, 2))
-    # From pixel to pixel the distance jumps from −1 to 1: the boundary lies half a pixel from both.
+    # Between neighbours the distance jumps from −1 to 1; the boundary is half a pixel from both.
     distance = distance - 0.5 * jnp.sign(distance)
     moved = distance <= jnp.float32(bias) + jnp.float32(noise) * field
-    # Where there is one class only, there is no boundary to move.
+    # An image with only one class has no boundary to move.
     return jnp.where((distance == 0).all(axis=(1, 2), keepdims=True), masks, moved)

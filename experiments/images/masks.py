@@ -48,13 +48,13 @@ def make_images(
     not empty: over 1 − ``empty_share``) and a coefficient of variation of about a quarter, for
     blobs a half.
 
-    Of the shape "posterior" the image is logit μ over 5 instead, and the mask is drawn from μ,
-    pixel by pixel; Σμ is what n is above.
+    For the shape "posterior" the image is logit μ over 5 instead, and the mask is drawn from μ,
+    pixel by pixel; Σμ takes the place of n.
 
     Args:
         key: a JAX random key; the same key gives the same images, bit for bit on one platform.
         fraction: π, the share of foreground pixels on average.
-        noise: the standard deviation of the noise, in units of the contrast; of the shape
+        noise: the standard deviation of the noise, in units of the contrast; for the shape
             "posterior" the softness of its objects.
         count: how many images.
         size: their height and width.
@@ -81,24 +81,24 @@ def make_images(
         posterior = jax.nn.sigmoid(logits)
         masks = jax.random.uniform(to_noise, logits.shape) < posterior
         return Images(logits / LOGIT_SCALE, masks, posterior)
-    # Rounded up or down at random: rounding to nearest would shift the mean of small masks.
+    # Rounded up or down at random: rounding to the nearest would shift the mean of small masks.
     n = jnp.clip(jnp.floor(sizes + rounding), 1, pixels - 1)
     masks = (depth <= _level_of(depth, n)[:, None, None]) & present
     noisy = masks.astype(jnp.float32) + noise * jax.random.normal(to_noise, masks.shape)
-    # One scale at every noise, so that one learning rate means the same at every fraction.
+    # The same scale at every noise, so that a learning rate means the same at every fraction.
     return Images(noisy / jnp.sqrt(1 + noise**2), masks)
 
 
 def _present(key: jax.Array, count: int, empty_share: jax.Array) -> jax.Array:
-    """Say which images have an object: as evenly spread as the share allows."""
+    """Choose which images have an object, spread as evenly as possible."""
     images = jnp.arange(count + 1, dtype=empty_share.dtype)
     before = images * (1 - empty_share) + jax.random.uniform(key)
-    # Without empty images, rounding must not make one.
+    # If none is to be empty, rounding must not make one so.
     return (jnp.diff(jnp.floor(before)) > 0) | (empty_share == 0)
 
 
 def _level_of(depth: jax.Array, n: jax.Array) -> jax.Array:
-    """Find, per image, a level that n pixels do not exceed: bisection, far cheaper than a sort."""
+    """Find, per image, a level that n pixels do not exceed, by bisection: cheaper than a sort."""
 
     def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bounds
@@ -129,5 +129,5 @@ def gaussian_blur(images: jax.Array, scale: jax.Array | float) -> jax.Array:
         return weights / weights.sum(axis=1, keepdims=True)
 
     rows, columns = matrix(images.shape[-2]), matrix(images.shape[-1])
-    # Full precision: an accelerator's default would round the images to 8 bits.
+    # Full precision: an accelerator's default would round the images to 8 bits of mantissa.
     return jnp.einsum("hi,...ij,wj->...hw", rows, images, columns, precision="highest")

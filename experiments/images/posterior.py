@@ -1,4 +1,4 @@
-"""The family with an exactly known posterior: a visible field μ, and labels drawn from it."""
+"""Images with an exactly known posterior: a visible field μ, and labels drawn from it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 __all__ = ["LOGIT_SCALE", "posterior_logits"]
 
-# Far from any object logit μ stays here: an empty image of 64² has a stray pixel once in 2,000.
+# Logit μ far from any object: one in 2,000 empty images of 64² has a stray foreground pixel.
 _LEAST_LOGIT = -16.0
-# An image is logit μ over this: about unit variance, and linear models can say p = μ exactly.
+# An image is logit μ over this: it has about unit variance, and a linear model can give p = μ.
 LOGIT_SCALE = 5.0
 
 

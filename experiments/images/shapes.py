@@ -1,4 +1,4 @@
-"""What an image holds: shapes, each a depth at every pixel that is cut at the level of n pixels."""
+"""Shapes of objects: each gives every pixel a depth, and the n smallest depths are the mask."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 __all__ = ["SHAPES", "Shape", "draw_depth"]
 
-# Of one object: offsets [B, O, H, 1] and [B, O, 1, W] from its place, the pixels that it is to have
-# [B, 1], the side of its cell, and its random numbers, each [B, O] and uniform in [0, 1).
+# Arguments for one object: offsets [B, O, H, 1] and [B, O, 1, W] from its place, its number of
+# pixels [B, 1], the side of its cell, and its random numbers, each [B, O] and uniform in [0, 1).
 Depth = Callable[[jax.Array, jax.Array, jax.Array, float, jax.Array], jax.Array]
 Reach = Callable[[jax.Array, float, jax.Array], jax.Array]
 
@@ -21,11 +21,11 @@ class Shape(NamedTuple):
     """A family of masks.
 
     Args:
-        depth: 0 at the heart of an object, and the larger the farther outside, in pixels².
+        depth: 0 at the centre of an object, and larger farther outside, in pixels².
         reach: how far an object extends from its place, in pixels: it stays within its cell.
         draws: random numbers that an object needs.
         half_width: of the thinnest part of an object of so many pixels.
-        least_object_pixels: an object of fewer is not that shape any more.
+        least_object_pixels: with fewer, an object no longer has that shape.
         spread: standard deviation of the logarithm of an image's foreground pixels.
         posterior: whether the labels are drawn pixel by pixel from a soft object.
     """
@@ -66,7 +66,7 @@ def _ellipse(
     return (along / stretch) ** 2 + (across * stretch) ** 2
 
 
-# A blob: a disk whose radius swings with the angle, by a few random waves. Their mean swings:
+# A blob is a disk whose radius varies with the angle, by a few random waves of these amplitudes:
 _WAVES = {2: 0.3, 3: 0.22, 4: 0.15, 5: 0.1}
 _BLOB_SIZE = 0.5
 
@@ -81,8 +81,8 @@ def _blob(
 ) -> jax.Array:
     del area, cell
     squared = dx**2 + dy**2
-    # cos kθ and sin kθ from powers of (cos θ, sin θ): an angle and four cosines at every pixel and
-    # object would cost more than all the rest.
+    # cos kθ and sin kθ are powers of (cos θ, sin θ): computing the angle and four cosines at every
+    # pixel and object would take most of the time.
     scale = jax.lax.rsqrt(jnp.maximum(squared, 1e-6))
     cosine, sine = first = dx * scale, dy * scale
     swing = jnp.zeros_like(squared)
@@ -101,7 +101,7 @@ def _blob_reach(area: jax.Array, cell: float, draws: jax.Array) -> jax.Array:
     return 1.3 * _blob_scale(draws) * _radius(area)
 
 
-# A tube: the pixels nearest to an arc of a circle, so long that they lie in a band this wide.
+# A tube is the pixels nearest to an arc of a circle, so long that they form a band of this width.
 _TUBE_WIDTH = 2.0
 
 
@@ -113,7 +113,7 @@ class _Arc(NamedTuple):
 
 def _arc(area: jax.Array, cell: float, bend: jax.Array) -> _Arc:
     room = 0.44 * cell - _TUBE_WIDTH / 2
-    # What does not fit as an open ring is made wider by the cut at n pixels, not longer.
+    # A tube that does not fit as an open ring becomes wider, not longer: n pixels are taken anyway.
     length = jnp.minimum(area / _TUBE_WIDTH, 5.2 * room)
     angle = 1 + 4 * bend
 
@@ -137,7 +137,7 @@ def _tube(
     )
     across = jnp.abs(dy * jnp.cos(angle) - dx * jnp.sin(angle))
     beside = across * jnp.cos(half) <= along * jnp.sin(half)
-    # Past half a turn, what is beside the arc is more than half of the plane.
+    # For more than half a turn, the region beside the arc is more than half of the plane.
     beside = jnp.where(half <= jnp.pi / 2, beside & (along > 0), beside | (along > 0))
     to_circle = (jnp.sqrt(along**2 + across**2) - radius) ** 2
     to_end = (along - radius * jnp.cos(half)) ** 2 + (across - radius * jnp.sin(half)) ** 2
@@ -157,9 +157,9 @@ _ELLIPSE = Shape(_ellipse, _round_reach, 2, _round_half_width(1.5), least_object
 SHAPES: dict[str, Shape] = {
     "ellipse": _ELLIPSE,
     "disk": Shape(_disk, _round_reach, 0, _round_half_width(1.0), least_object_pixels=5),
-    # Ten pixels long: shorter, it is a blot.
+    # Ten pixels long: a shorter one is not a tube.
     "tube": Shape(_tube, _tube_reach, 2, lambda pixels: _TUBE_WIDTH / 2, least_object_pixels=20),
-    # Of several the smallest is to have 5 pixels still, in most images.
+    # In most images, the smallest of several must still have 5 pixels.
     "blob": Shape(
         _blob, _blob_reach, 9, _round_half_width(2.0), least_object_pixels=10, spread=_BLOB_SIZE
     ),
@@ -170,7 +170,7 @@ SHAPES: dict[str, Shape] = {
 def draw_depth(
     key: jax.Array, shape: Shape, foreground: jax.Array, *, size: tuple[int, int], objects: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Place objects in images, and measure at every pixel how deep it lies inside them.
+    """Place objects in images, and compute the depth of every pixel.
 
     Args:
         key: a JAX random key.
@@ -180,13 +180,13 @@ def draw_depth(
         objects: in each.
 
     Returns:
-        [B, H, W], the depth: 0 at the heart of an object, larger outside; and [B], a uniform
+        [B, H, W], the depth: 0 at the centre of an object, larger outside; and [B], a uniform
         number for rounding.
     """
     count, (height, width) = len(foreground), size
-    # One object to a cell of a grid, so that many do not pile up.
+    # One object per cell of a grid, so that many do not overlap.
     side = math.ceil(math.sqrt(objects))
-    # Few draws, each of many numbers: every one of them costs compile time.
+    # One draw of many numbers: every draw costs compile time.
     uniform = jax.random.uniform(key, (4 + shape.draws, count, side * side))
     cells = jnp.argsort(uniform[0], axis=-1)[:, :objects]
     rounding, place_y, place_x = uniform[1:4, :, :objects]
@@ -209,7 +209,7 @@ def draw_depth(
         dx = columns[None, None, None, :] - one[1, ..., None, None]
         return jnp.minimum(depth, shape.depth(dy, dx, area, narrow, one[2:])[:, 0]), None
 
-    # One object after the other: twenty at once would take twenty times the memory.
+    # One object at a time: twenty at once would take twenty times the memory.
     placed = jnp.moveaxis(jnp.stack([y, x, *draws]), -1, 0)
     far = jnp.full((count, height, width), jnp.inf, rows.dtype)
     depth, _ = jax.lax.scan(nearest, far, placed)

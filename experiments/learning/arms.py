@@ -1,4 +1,4 @@
-"""The arms of a study: named losses, each a function of the same additive sums."""
+"""The losses that a study compares (its arms), each a function of the same additive sums."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "parse_arm",
 ]
 
-# In pixels. Not the article's 1: on a small object that turns the push round (theory: C6).
+# In pixels. Not the article's 1, which reverses the gradient on a small object (theory: C6).
 SMOOTH = 1e-5
 
 # The axes of [B, H, W] that one sum runs over.
@@ -32,7 +32,7 @@ POOLINGS: dict[str, tuple[int, ...] | None] = {"batch": None, "sample": (-2, -1)
 
 
 class ArmSums(NamedTuple):
-    """The additive sums that every arm is a function of; one that no arm reads costs nothing.
+    """The additive sums that every arm is a function of. Sums that are not read cost nothing.
 
     Args:
         foreground: sums of p = σ(z) over the batch, pooled (or over each image).
@@ -67,13 +67,13 @@ def arm_sums(logits: jax.Array, masks: jax.Array, *, pooling: str = "batch") -> 
     )
 
 
-# Of the sums and of s, in pixels; one number per pooled region.
+# A function of the sums and of s, in pixels, with one number per pooled region.
 Loss = Callable[[ArmSums, float], jax.Array]
 
 
 def _balanced_bce(sums: ArmSums, smooth: float) -> jax.Array:
     del smooth
-    # Each class's mean cross-entropy weighs ½; max(·, 1): a batch may lack a class.
+    # Each class's mean cross-entropy weighs ½. A batch may lack a class, hence max(·, 1).
     s = sums.foreground
     foreground = s.foreground_cross_entropy / jnp.maximum(s.target, 1)
     background = s.background_cross_entropy / jnp.maximum(s.count - s.target, 1)
@@ -86,7 +86,7 @@ LOSSES: dict[str, Loss] = {
     "focal": lambda s, _: s.focal / s.foreground.count,
     "dice": lambda s, smooth: dj.dice_loss(s.foreground, smooth=smooth),
     "squared_dice": lambda s, smooth: dj.squared_dice_loss(s.foreground, smooth=smooth),
-    # Half the smoothing: then it pulls in Dice's direction exactly (C3), the negative control.
+    # With half the smoothing, its gradient is exactly parallel to Dice's (C3): a negative control.
     "jaccard": lambda s, smooth: dj.jaccard_loss(s.foreground, smooth=smooth / 2),
     "tversky": lambda s, smooth: dj.tversky_loss(s.foreground, alpha=0.3, beta=0.7, smooth=smooth),
     "focal_tversky": lambda s, smooth: dj.focal_tversky_loss(
@@ -132,7 +132,7 @@ class Arm:
 
 @functools.cache
 def parse_arm(name: str, pooling: str = "batch", smooth: float = SMOOTH) -> Arm:
-    """Find the arm of a name; the same object every time, so that it compiles once.
+    """Return the arm of a name: the same object every time, so that it compiles once.
 
     Args:
         name: a loss, or several joined by ``+``, each with weight 1.

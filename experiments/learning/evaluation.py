@@ -1,4 +1,4 @@
-"""The metrics of a run: the threshold is tuned on validation images, every number is from test."""
+"""The metrics of a run: thresholds are tuned on validation images, numbers are from test images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
     "predict",
 ]
 
-# As logits: 0.5 is among them, and so is any probability down to 1e-6, in steps of 0.1.
+# Logits from p = 1e-6 to 1 − 1e-6 in steps of 0.1; p = ½ is among them.
 _THRESHOLD_LOGITS = np.arange(-140, 141) / 10
 _IMAGES_A_PASS = 64
-# In pixels: a surface that lies no farther off is no mistake.
+# In pixels: a surface within this distance counts as correct.
 SURFACE_TOLERANCE = 1.0
 _RELIABILITY_BINS = 15
 
@@ -56,7 +56,7 @@ def _in_passes(compute: Callable[[Any], tuple[jax.Array, ...]], images: Any) -> 
     size = min(count, _IMAGES_A_PASS)
     passes: list[tuple[np.ndarray, ...]] = []
     for first in range(0, count, size):
-        # The last pass reaches back, so that all have one shape and compile once.
+        # The last pass overlaps the one before, so that all have one shape and compile once.
         start = min(first, count - size)
         part = jax.tree.map(lambda x, start=start: x[start : start + size], images)
         out = jax.device_get(compute(part))
@@ -65,7 +65,7 @@ def _in_passes(compute: Callable[[Any], tuple[jax.Array, ...]], images: Any) -> 
 
 
 class Counts(NamedTuple):
-    """Pixels of each image that are found rightly, found in all, and there in all."""
+    """True positives, predicted pixels and true pixels of each image."""
 
     hit: np.ndarray
     found: np.ndarray
@@ -79,7 +79,7 @@ class Counts(NamedTuple):
 
 
 def _counts(logits: np.ndarray, masks: np.ndarray, level: float) -> Counts:
-    # p ≥ t, as logits: a tie (a constant prediction at its own threshold) is foreground.
+    # p ≥ t, as logits. A tie (a constant prediction at its own threshold) is foreground.
     found = logits >= level
     return Counts((found & masks).sum(axis=(1, 2)), found.sum(axis=(1, 2)), masks.sum(axis=(1, 2)))
 
@@ -92,7 +92,7 @@ def _mean(values: np.ndarray) -> float:
 def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
     """Find the threshold with the best mean Dice per image.
 
-    `dice_jax.metrics.best_threshold` finds that of the pooled Dice, another one.
+    `dice_jax.metrics.best_threshold` finds that of the pooled Dice instead.
 
     Args:
         logits: [B, H, W] of validation images.
@@ -102,7 +102,7 @@ def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]
         The best of a grid of logits (a step of 0.1, from p = 1e-6 to 1 − 1e-6; 0 is among them);
         the middle one where several are equally good; and the Dice it reached.
     """
-    # bin k of a pixel: it is found at the thresholds 0 … k − 1.
+    # A pixel in bin k is foreground at the thresholds 0 … k − 1.
     bins = np.searchsorted(_THRESHOLD_LOGITS, logits.reshape(len(logits), -1), side="right")
     levels = len(_THRESHOLD_LOGITS)
 
@@ -122,17 +122,17 @@ def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Area under the precision-recall curve, as scikit-learn defines it: Σ (Rₙ − Rₙ₋₁) Pₙ.
+    """Compute the area under the precision-recall curve as scikit-learn does: Σ (Rₙ − Rₙ₋₁) Pₙ.
 
-    In float64 on the host: in float32 as `dice_jax.metrics.average_precision` is, probabilities of
-    logits beyond 17 would tie, and counts of more than 2²⁴ pixels would round.
+    In float64 on the host. In float32, as in `dice_jax.metrics.average_precision`, probabilities of
+    logits beyond 17 would tie, and counts of more than 2²⁴ pixels would be rounded.
 
     Args:
         scores: any shape, the higher the more foreground.
         truth: the same shape, boolean.
 
     Returns:
-        A number in [0, 1]; the foreground fraction for scores that tell nothing; NaN without
+        A number in [0, 1]: the foreground fraction for uninformative scores, NaN without
         foreground.
     """
     scores, truth = scores.ravel(), truth.ravel()
@@ -140,7 +140,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     scores, truth = scores[order], truth[order]
-    # Equal scores are one step of the curve.
+    # Equal scores make one step of the curve.
     last = np.append(np.flatnonzero(np.diff(scores)), scores.size - 1)
     hits = np.cumsum(truth)[last]
     precision = hits / (last + 1)
@@ -149,7 +149,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
 
 @jax.jit
 def _surfaces(found: jax.Array, masks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # Together, so that both read the same distances.
+    # In one program, so that both use the same distances.
     axis = (1, 2)
     distance = dj.metrics.hausdorff_distance(found, masks, axis=axis)
     share = dj.metrics.surface_dice(found, masks, tolerance=SURFACE_TOLERANCE, axis=axis)
@@ -160,7 +160,7 @@ def _surface_scores(found: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, n
     """HD95 and surface Dice per image; NaN where they are not defined."""
     distances, shares = _in_passes(lambda part: _surfaces(*part), (found, masks))
     there = masks.any(axis=(1, 2))
-    # Without a prediction there is no distance, but a surface that was not found at all.
+    # Without a prediction there is no distance; the surface Dice is then 0.
     return (
         np.where(there & found.any(axis=(1, 2)), distances, np.nan),
         np.where(there, shares, np.nan),
@@ -226,18 +226,18 @@ def evaluate(
     test_masks: np.ndarray,
     test_posterior: np.ndarray | None = None,
 ) -> Evaluation:
-    """Score a run on its test images, at 0.5 and at the threshold that validation images chose.
+    """Score a run on its test images, at 0.5 and at the threshold chosen on validation images.
 
     Dice and IoU are means over images (those with foreground; ``dice_pooled`` pools the pixels of
-    all instead), precision, recall and volume bias pool the pixels. ``volume_bias`` is
-    (found − there)/there, ``soft_volume_bias`` the same of Σp. ``hd95`` is the mean over the images
+    all instead), precision, recall and volume bias pool the pixels. ``volume_bias`` is (predicted −
+    true)/true foreground, ``soft_volume_bias`` the same of Σp. ``hd95`` is the mean over the images
     with foreground and a prediction, ``surface_dice`` (tolerance 1 pixel) over those with
-    foreground. Empty images stand apart: ``empty_images`` is how many there are; where there are
+    foreground. Empty images are counted separately: ``empty_images`` is their number; if there are
     any, ``empty_false_positive_share`` is the share of them with any prediction.
 
-    Where the posterior μ is known, ``bayes_dice`` is D*, the best pooled Dice in expectation that
-    any prediction can reach (C15), to be held against ``dice_pooled``; ``bayes_dice_scored`` is
-    the mean Dice per image of its prediction 1[μ > D*/2] on these labels, to be held against
+    Where the posterior μ is known, ``bayes_dice`` is D*, the best expected pooled Dice of
+    any prediction (C15), comparable to ``dice_pooled``; ``bayes_dice_scored`` is
+    the mean Dice per image of its prediction 1[μ > D*/2] on these labels, comparable to
     ``dice``.
 
     Args:
@@ -308,7 +308,7 @@ def evaluate(
             "true": (true / pixels).tolist(),
             "pixels": pixels.tolist(),
         }
-    # Labels drawn pixel by pixel hold no objects.
+    # Labels drawn pixel by pixel form no objects.
     shown = slice(None) if test_posterior is None else slice(0)
     size_recall = _size_recall(
         test_masks[shown], test_logits[shown] >= 0, test_logits[shown] >= tuned
@@ -329,7 +329,7 @@ def _bayes(posterior: np.ndarray | None, masks: np.ndarray) -> dict[str, float]:
 
 
 def _without_numbers(evaluation: Evaluation) -> Evaluation:
-    """Keep the names and what the data say, without the numbers of a run that diverged."""
+    """Keep the names and the facts about the data; the numbers of a diverged run become NaN."""
     of_data = ("empty_images", "bayes_dice", "bayes_dice_scored")
     return Evaluation(
         {k: v if k in of_data else float("nan") for k, v in evaluation.metrics.items()},

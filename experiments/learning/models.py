@@ -22,7 +22,7 @@ class Bias(nnx.Module):
     sees_pixels: ClassVar[bool] = False
 
     def __init__(self, *, generator: np.random.Generator) -> None:
-        del generator  # Starts at p = ½ whatever the seed.
+        del generator  # Starts at p = ½ for every seed.
         self.bias = nnx.Param(jnp.zeros(()))
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -31,7 +31,7 @@ class Bias(nnx.Module):
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
-        """What enters all logits equally."""
+        """The bias that is added to all logits."""
         return self.bias
 
 
@@ -43,7 +43,7 @@ class Linear(nnx.Module):
     scales: ClassVar[tuple[float, ...]] = (1.0, 2.0)
 
     def __init__(self, *, generator: np.random.Generator) -> None:
-        del generator  # A convex start: all weights 0, p = ½.
+        del generator  # Starts with all weights 0, p = ½, for every seed.
         self.weights = nnx.Param(jnp.zeros((1 + len(self.scales),)))
         self.bias = nnx.Param(jnp.zeros(()))
 
@@ -54,12 +54,12 @@ class Linear(nnx.Module):
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
-        """What enters all logits equally."""
+        """The bias that is added to all logits."""
         return self.bias
 
 
 def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int = 3) -> nnx.Conv:
-    # Drawn by NumPy: the same on every platform, and ten compilations saved at every start.
+    # Drawn by NumPy: the same on every platform, and it saves ten compilations at every start.
     shape, deviation = (size, size, inputs, outputs), math.sqrt(2 / (size * size * inputs))
     kernel = generator.normal(0, deviation, shape).astype(np.float32)
     return nnx.Conv(
@@ -72,10 +72,10 @@ def _conv(inputs: int, outputs: int, generator: np.random.Generator, size: int =
 
 
 class _ImageNorm(nnx.Module):
-    """Group normalisation with one group: every image by itself, never the batch.
+    """Group normalisation with one group: of every image on its own, never of the batch.
 
-    A batch's statistics would make an image's score depend on its neighbours. Flax's `GroupNorm`
-    says the same in a third more time a step on a CPU.
+    Statistics of the batch would make an image's score depend on the other images. Flax's
+    `GroupNorm` computes the same, but a step takes a third longer on a CPU.
     """
 
     def __init__(self, channels: int) -> None:
@@ -113,9 +113,9 @@ def _double(x: jax.Array) -> jax.Array:
 class UNet(nnx.Module):
     """A U-Net of three levels with 8, 16 and 32 channels, 27k parameters.
 
-    No activation stands before the 1x1 head: behind a ReLU, "all features zero" is what foreground
-    looks like, p is capped at σ(bias), and BCE would score Dice 0 at threshold ½ for no reason of
-    the loss's own.
+    There is no activation before the 1x1 head. After a ReLU, all features of foreground can be
+    zero; p is then at most σ(bias), and BCE would score Dice 0 at threshold ½ for a reason that has
+    nothing to do with the loss.
     """
 
     size_divisor: ClassVar[int] = 4
@@ -130,7 +130,7 @@ class UNet(nnx.Module):
         self.shrink_2, self.up_2 = block(32, 16), block(32, 16)
         self.shrink_1, self.up_1 = block(16, 8), _conv(16, 8, generator)
         self.head = _conv(8, 1, generator, size=1)
-        # An output of about 0: every seed starts at p = ½, where theory's C5 gives the shares.
+        # A small head: every seed starts at p ≈ ½, where theory's C5 gives the shares.
         self.head.kernel[...] = self.head.kernel[...] * 0.1
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -144,7 +144,7 @@ class UNet(nnx.Module):
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
-        """What enters all logits equally."""
+        """The bias that is added to all logits."""
         assert self.head.bias is not None
         return self.head.bias
 
@@ -168,14 +168,9 @@ STARTS = ("half", "prior")
 
 
 def start_of(initial_bias: str, fraction: float) -> float:
-    """Say at which probability a model's output starts.
+    """Return the probability at which a model's output starts.
 
-    Args:
-        initial_bias: "half", or "prior": where BCE's background and foreground weigh the same (C5).
-        fraction: π.
-
-    Returns:
-        The probability.
+    "half" is ½; "prior" is π, where BCE's background and foreground gradients weigh the same (C5).
     """
     return {"half": 0.5, "prior": fraction}[initial_bias]
 

@@ -1,4 +1,4 @@
-"""The optimisers of a study: a gradient becomes a direction, which the learning rate scales."""
+"""The optimisers of a study: each turns a gradient into a direction."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import optax
 
 __all__ = ["OPTIMISERS"]
 
-# A step is parameters − rate · direction; the rate follows `training.schedule`.
+# A step is parameters − rate · direction, where the rate follows `training.schedule`.
 OPTIMISERS: dict[str, optax.GradientTransformation] = {
     "adam": optax.scale_by_adam(),
-    # Heavy ball at 0.9: a direction is up to ten gradients long.
+    # Momentum 0.9: a direction is up to ten times as long as a gradient.
     "sgd": optax.trace(decay=0.9),
 }

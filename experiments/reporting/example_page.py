@@ -1,4 +1,4 @@
-"""A page of example images: every shape, count and fraction, and what was achieved."""
+"""A page of example images: every shape, count and fraction, with the foreground achieved."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Report = Callable[[str], None]
 
 _IMAGES = 128
 _SHOWN_OF_A_SPLIT = 4
-# Of labels that are spoilt: one fraction of one shape shows it.
-_SPOILT = {
+# Changes of the labels, shown for one fraction of one shape.
+_CHANGED = {
     "label_noise 0.75": {"label_noise": 0.75},
     "annotator_bias 1": {"annotator_bias": 1.0},
     "annotator_bias -1": {"annotator_bias": -1.0},
@@ -72,7 +72,7 @@ def write_examples(
         objects: how many in an image; with every shape a row each.
         image_size: height and width, in pixels.
         data: a directory of a user's own images, which are shown instead, by split.
-        report: is told what was asked for and achieved, a line each.
+        report: is called with a line for every cell.
 
     Raises:
         ConfigError: if a setting is impossible, or ``data`` cannot be read.
@@ -122,10 +122,9 @@ def _synthetic(
         for fraction in fractions:
             try:
                 config = _config(fraction, image_size, shape=shape, objects=many)
-            except ConfigError as error:
+            except ConfigError:
                 if shape not in SHAPES or image_size % 4 or not 0 < fraction < 1:
                     raise
-                del error  # Too few pixels for a score: the page says so.
                 cells.append(_Cell(f"{percent(fraction)}: refused,\ntoo few pixels"))
                 continue
             drawn = splits(config, fraction, 0)
@@ -150,14 +149,14 @@ def _synthetic(
             )
             report(_line(table[-1]))
         rows.append(_Row(f"{shape}, {many}", cells))
-    spoilt, fraction = [], max(fractions)
-    for title, changes in _SPOILT.items():
+    changed, fraction = [], max(fractions)
+    for title, changes in _CHANGED.items():
         config = _config(fraction, image_size, **changes)
         training, *_ = splits(config, fraction, 0)
         clean, *_ = splits(
             _config(fraction, image_size, empty_share=config.empty_share), fraction, 0
         )
-        spoilt.append(
+        changed.append(
             _Cell(
                 f"{percent(fraction)}, {title}",
                 np.asarray(training.images[0]),
@@ -165,7 +164,7 @@ def _synthetic(
                 np.asarray(clean.masks[0]),
             )
         )
-    return [*rows, _Row("labels, ellipse", spoilt)], table
+    return [*rows, _Row("labels, ellipse", changed)], table
 
 
 def _of_folder(path: Path, report: Report) -> tuple[list[_Row], list[dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""What theory predicts beside what was seen: every check with its interval and its verdict."""
+"""What theory predicts against what was observed: checks with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from experiments.reporting.rendering import interval_text, label, percent
 
 __all__ = ["STATEMENTS", "Check", "predictions"]
 
-# What each check says, and how near is near enough where a model could land on it exactly.
+# What each check says, with its tolerance.
 STATEMENTS = {
     "C1": "|g₊|/|g₋| = 2/D − 1 at every logged step (within 1 %)",
     "C3": f"Jaccard at s/2 ends where Dice at s does: test Dice, within {EQUIVALENCE_MARGIN}",
@@ -35,25 +35,21 @@ STATEMENTS = {
     "C7": "foreground share of the gradient at the end, logit space (within 0.02)",
     "C15": "volume bias (within 0.05)",
 }
-# The part of the logged steps that counts as the end.
+# The share of the logged steps that counts as the end.
 _END = 0.1
-# Half an interval may be so many tolerances and still be said to agree.
+# Half an interval may be this many tolerances wide and still agree.
 _WIDEST = 4
 
 
 class Check(NamedTuple):
-    """A statement of theory beside what was seen.
+    """A prediction of theory and the observation.
 
     Args:
-        claim: its number in the theory.
-        model: of the model.
-        loss: the arm.
-        fraction: π.
-        note: what of the statement is meant here; empty where nothing needs saying.
-        theory: the number that it predicts.
-        seen: the number that came out, with its 95 % interval over seeds.
-        agrees: whether they agree; ``None`` where the interval is too wide to tell, or the runs did
-            not reach the state that the statement is of.
+        claim: its number in the theory. model: the model's name. loss: its name. fraction: π. note:
+        which part of the statement is checked; may be empty. theory: the predicted number. seen:
+        the observed number, with its 95 % interval over seeds. agrees: whether they agree; ``None``
+        if the interval is too wide to tell, or training did not
+            reach the state that the prediction describes.
     """
 
     claim: str
@@ -72,20 +68,15 @@ class Check(NamedTuple):
 
 
 def predictions(model: ModelRuns) -> list[Check]:
-    """Put what theory predicts beside what was seen.
+    """Compare what theory predicts with what one model's runs show.
 
-    A check agrees where its interval over seeds reaches into the tolerance around theory's number.
-
-    Args:
-        model: the study's.
-
-    Returns:
-        One `Check` per statement and cell that it speaks of, in the order of the statements.
+    A check agrees if its interval over seeds reaches into the tolerance around theory's number.
+    There is one `Check` per statement and cell to which it applies, in the order of the statements.
     """
     checks: list[Check] = []
     for fraction in model.fractions:
         for loss in model.config.losses:
-            # A run that diverged has nothing to compare.
+            # A diverged run has nothing to compare.
             cell = [r for r in model.cell(loss, fraction) if r["status"] != "diverged"]
             if cell:
                 for claim, check in _CHECKS.items():
@@ -95,14 +86,14 @@ def predictions(model: ModelRuns) -> list[Check]:
 
 
 _Cell = Sequence[Mapping[str, Any]]
-# A note, theory's number, what was seen, and whether they agree.
+# A note, theory's number, the observed number, and whether they agree.
 _Found = tuple[str, str, str, bool | None]
 
 
 def _near(values: Interval, theory: float, tolerance: float) -> bool | None:
     """Judge whether the interval (the mean, of one seed) reaches to within the tolerance.
 
-    None where it does, but is so wide that it would have held almost anything.
+    ``None`` if it does, but is so wide that it would have contained almost anything.
     """
     low, high = (values.mean if np.isnan(x) else x for x in (values.low, values.high))
     if low > theory + tolerance or high < theory - tolerance:
@@ -111,7 +102,7 @@ def _near(values: Interval, theory: float, tolerance: float) -> bool | None:
 
 
 def _pooled(model: ModelRuns) -> bool:
-    """Whether a loss sees one region: over several the closed forms of one do not hold (C3)."""
+    """Tell whether a loss sees one region. The closed forms do not hold for several (C3)."""
     return model.config.pooling == "batch"
 
 
@@ -162,7 +153,7 @@ def _first_share(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> I
     pairs = [(theory, seen) for theory, seen in pairs if seen is not None]
     if pairs:
         theories, seen = np.array(pairs, np.float64).T
-        # Every seed has a batch of its own, and so a number of theory's of its own.
+        # Every seed has a batch of its own, and thus a theoretical number of its own.
         errors, theory = mean_interval(seen - theories), float(theories.mean())
         yield (
             f"{space} space",
@@ -191,7 +182,7 @@ def _constant(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iter
         seen.append(result["metrics"]["mean_probability"])
         theories.append(best.prediction)
         track = [entry["mean_probability_background"] for entry in result["history"]]
-        # Nearer to the limit at the end than half-way: it is still on its way.
+        # It is still moving if it is nearer to the limit at the end than half-way.
         half = track[len(track) // 2]
         moving.append(abs(track[-1] - best.prediction) < abs(half - best.prediction))
     interval, theory = mean_interval(seen), float(np.mean(theories))
@@ -232,7 +223,7 @@ def _rest(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator
         theory, strict = share, True
         note = "" if best.finite else "at infinity: not ½"
     near = _near(seen, theory, 0.02)
-    # A trained network that has not come to rest says nothing against the statement.
+    # A trained network that is not at rest does not contradict the statement.
     yield note, f"{theory:.3f}", interval_text(seen), near if near is not False or strict else None
 
 
@@ -255,8 +246,8 @@ def _volume(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterat
     )  # fmt: skip
     if seen.n:
         near = _near(seen, theory, 0.05)
-        # It is said of an optimum. A U-Net is not trained to one, and one that is not at rest has
-        # none (C7).
+        # The statement is about an optimum. A U-Net is not trained to one, and a model that is not
+        # at rest is not at one (C7).
         rests = config.model == "linear" and _near(_end(cell), 0.5, 0.02) is True
         yield (
             note,

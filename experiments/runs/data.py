@@ -1,4 +1,4 @@
-"""The data of a run: a function of the study, the fraction and the seed, never of the arm."""
+"""The data of a run: a function of the study, the fraction and the seed, never of the loss."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Ima
 
 def _drawn(config: StudyConfig, fraction: float, key: jax.Array) -> tuple[Images, Images, Images]:
     counts = (config.train_images, config.validation_images, config.test_images)
-    # Drawn at once and cut: one program makes all images of a study.
+    # Drawn together and then split: one program makes all images of a study.
     drawn = make_images(
         key,
         fraction,
@@ -74,11 +74,11 @@ def _read(config: StudyConfig) -> tuple[Images, Images, Images]:
     folder = read_folder(Path(config.data))
     if folder.digest != config.data_digest:
         raise ConfigError(
-            f"{config.data} holds other images than when the study began: put them back, or "
+            f"{config.data} no longer holds the images that the study began with: restore them, or "
             "choose another --out"
         )
     chosen = [folder.split(split) for split in SPLITS]
-    # One scale for all, that of the training images.
+    # All splits are scaled by the training images.
     seen = folder.images[chosen[0]]
     mean, deviation = seen.mean(dtype=float), seen.std(dtype=float)
     scaled = ((folder.images - mean) / (deviation or 1.0)).astype(np.float32)
@@ -96,7 +96,7 @@ def noise_level(config: StudyConfig, fraction: float) -> float:
     if config.data is not None:
         return math.nan
     return calibrated_noise(
-        # The task is as hard as without empty images, once there is something to find.
+        # The images with an object are as hard as they would be without empty images.
         fraction / (1 - config.empty_share),
         config.reference_dice,
         count=config.train_images + config.validation_images + config.test_images,

@@ -1,4 +1,4 @@
-"""Several processes as one study: the first reads, decides and writes, all of them train."""
+"""Several processes as one study: the first one reads and writes, and all of them train."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Alone:
     writes = True
 
     def decide(self, what: Callable[[], T]) -> T:
-        """Compute it."""
+        """Compute the value."""
         return what()
 
     def share(self, tree: Any) -> Any:
-        """They are there."""
+        """Return the arrays."""
         return tree
 
 
@@ -61,7 +61,7 @@ class Together:
         return jax.process_index() == 0
 
     def decide(self, what: Callable[[], T]) -> T:
-        """Compute it on the first process; what goes wrong there goes wrong everywhere."""
+        """Compute it on the first process; an error there is raised in all."""
         if not self.writes:
             answer = self._broadcast(b"")
             if "refused" in answer:
@@ -77,7 +77,7 @@ class Together:
         except OSError as error:
             self._broadcast(json.dumps({"failed": str(error)}).encode())
             raise
-        # As the others see it: a tuple is a list.
+        # As the others receive it: tuples become lists.
         return self._broadcast(json.dumps({"value": value}).encode())["value"]
 
     def share(self, tree: Any) -> Any:
@@ -119,7 +119,7 @@ def join(
         raise ConfigError(f"process_id must lie in [0, {processes}), got {process_id}")
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
         raise ConfigError(f"coordinator must be HOST:PORT, got {coordinator}")
-    # Between processes on CPUs; GPUs and TPUs have their own ways.
+    # For CPUs; GPUs and TPUs have collectives of their own.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
@@ -135,7 +135,7 @@ def join(
         raise ConfigError(f"the processes could not be joined: {reason}") from None
     devices = jax.local_device_count()
     if jax.default_backend() == "cpu" and devices > 1:
-        # A device that waits for another process holds a thread that the next device needs.
+        # While a device waits for another process, it occupies a thread that the next device needs.
         raise ConfigError(
             f"this process has {devices} CPU devices, and several processes must have one each: "
             "set JAX_NUM_CPU_DEVICES=1, or use one process"
@@ -155,17 +155,17 @@ def all_or_none() -> Iterator[None]:
     except (ConfigError, OSError):
         raise
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where it stopped", file=sys.stderr, flush=True)
+        print("stopped; the same command continues from here", file=sys.stderr, flush=True)
         os._exit(130)
     except BaseException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if not (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in reason):
-            # Not the loss of another process: a mistake of this program's own.
+            # Not the loss of another process, but a bug in this program.
             traceback.print_exc()
         print(
             f"error: process {jax.process_index()} of {jax.process_count()} stops, because it or "
             f"another one of them has failed ({reason}); start all of them again: finished runs "
-            "are kept",
+            "stay",
             file=sys.stderr,
             flush=True,
         )

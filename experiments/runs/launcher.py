@@ -36,7 +36,7 @@ def launch_processes(processes: int, arguments: Sequence[str], patience: int = 6
         raise ConfigError(f"processes must be at least 1, got {processes}")
     if not arguments or arguments[0] != "compare":
         raise ConfigError("launch takes a compare command: launch --processes 2 compare …")
-    # Ended from outside, as a scheduler does, it must not leave the others behind.
+    # When a scheduler ends this process, the processes that it started must end too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     coordinator = f"localhost:{_free_port()}"
     with contextlib.ExitStack() as held:
@@ -75,7 +75,7 @@ def _watch(
     if all(code == 0 for code in codes):
         return 0
     if all(code == 2 for code in codes):
-        # A mistake of the user's, or a full disk; the first process has said what.
+        # A user's mistake or a full disk, which the first process has reported.
         return 2
     if failed is None:
         failed = next(i for i, code in enumerate(codes) if code)
@@ -85,7 +85,7 @@ def _watch(
     if failed and (said := _last_words(errors[failed])):
         print(said, file=sys.stderr)
     print(
-        f"error: {words}: all were stopped; the same command goes on, finished runs are kept",
+        f"error: {words}: all were stopped; finished runs stay, and the same command continues",
         file=sys.stderr,
     )
     return 1

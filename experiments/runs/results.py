@@ -1,4 +1,4 @@
-"""What a run's file says: its scores on test images, how it ended, and its history."""
+"""What a run's file holds: its scores on test images, its status and its history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from experiments.runs.plan import RunSpec
 
 __all__ = ["logged", "result_of", "status_of"]
 
-# Test images that a run of the first seed keeps for the report's pictures.
+# Test images that a run of the first seed saves for the report's pictures.
 _EXAMPLES = 2
 
 
@@ -41,10 +41,9 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
         "foreground_fraction_test": float(masks.mean()),
         "noise": noise_level(config, spec.foreground_fraction),
     }
-    # For the first seed's pictures: a few test images with the logits at the end.
     if spec.seed == 0:
         shown = slice(0, _EXAMPLES)
-        # A run that diverged has no p to show: ½ everywhere.
+        # A diverged run has no p to show: it becomes ½ everywhere.
         drawn = np.zeros_like(logits) if evaluation.diverged else logits
         arrays = np.stack([np.asarray(test.images[shown]), masks[shown], drawn[shown]])
         write_whole(out / "examples" / f"{spec.name}.npy", _npy(arrays.astype(np.float32)))
@@ -73,8 +72,8 @@ def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
     if diverged:
         return "diverged"
     chance, precision = metrics["foreground_fraction_test"], metrics["average_precision"]
-    # A tenth of the way from chance (the foreground fraction) to a perfect ranking. A model that
-    # sees no pixels cannot rank them, so it cannot collapse.
+    # The limit is a tenth of the way from chance (the foreground fraction) to a perfect ranking. A
+    # model that sees no pixels cannot rank them, so it cannot collapse.
     collapsed = MODELS[model].sees_pixels and precision < chance + 0.1 * (1 - chance)
     return "collapsed" if collapsed else "finished"
 

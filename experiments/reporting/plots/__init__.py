@@ -1,6 +1,6 @@
-"""The pictures of a study, each a function of a `ModelRuns`; nothing here trains or writes.
+"""The pictures of a study, each a function of a `ModelRuns`; they neither train nor write.
 
-A picture of something that no run holds is ``None``.
+A function returns ``None`` if no run holds what it shows.
 """
 
 from experiments.reporting.plots.dice import dice_against_fraction as dice_against_fraction

@@ -1,4 +1,4 @@
-"""Pictures of test Dice: against the foreground fraction, and the differences between arms."""
+"""Pictures of test Dice: against the foreground fraction, and the differences between losses."""
 
 from __future__ import annotations
 

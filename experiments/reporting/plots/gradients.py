@@ -1,4 +1,4 @@
-"""Pictures of gradients: whose share it is, the ratio of the classes, where p goes, every pixel."""
+"""Pictures of gradients: the classes' shares and ratio, the path of p, and every pixel."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from experiments.reporting.rendering import label, percent
 
 __all__ = ["examples", "gradient_ratio", "gradient_share", "trajectories"]
 
-# Arms that the pixel maps have room for.
-_SHOWN_ARMS = 6
+# How many losses the pixel maps have room for.
+_SHOWN_LOSSES = 6
 
 
 def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[float]]:
@@ -120,9 +120,9 @@ def gradient_ratio(model: ModelRuns) -> Figure:
     ax.plot(dice, 2 / dice - 1, color="black", lw=1.2, ls=":", label="2/D − 1 (C1, C3)")
     ax.set_yscale("log")
     ax.set_xscale("log")
-    # BCE's 1/p reaches 1e9 on single pixels; the line is what the panel is for.
+    # BCE's 1/p reaches 1e9 on single pixels; the range is chosen for the line.
     ax.set_ylim(0.1, 1e5)
-    # A run that collapsed has D down to 1e-30.
+    # In a collapsed run D falls to 1e-30.
     ax.set_xlim(1e-4, 1.3)
     ax.set_xlabel("soft Dice D of the batch")
     ax.set_ylabel("mean |gradient| of a foreground pixel\nover that of a background pixel")
@@ -139,7 +139,7 @@ def trajectories(model: ModelRuns) -> Figure:
     """
     figure, found = panels(model.fractions, 2.7)
     losses = model.config.losses
-    # A prediction that is right has a background mean far below the rarest foreground.
+    # A correct prediction has a mean over the background far below the rarest foreground.
     low = 10.0 ** math.floor(math.log10(min(model.fractions) / 20))
     x, y = np.meshgrid(np.geomspace(low, 1, 120), np.linspace(0, 1, 120))
     for (ax,), fraction in zip(found, model.fractions, strict=True):
@@ -152,7 +152,7 @@ def trajectories(model: ModelRuns) -> Figure:
             look = look_of(losses, loss)
             _, over = history(model, loss, fraction, "mean_probability_background")
             _, up = history(model, loss, fraction, "mean_probability_foreground")
-            # Batches without foreground have no p̄₊, and a lost run has neither.
+            # Batches without foreground have no p̄₊, and a diverged run has neither.
             whole = ~np.isnan(over + up).any(axis=0)
             if not whole.any():
                 continue
@@ -187,7 +187,7 @@ def examples(model: ModelRuns, fraction: float | None = None) -> Figure | None:
     config = model.config
     fraction = model.fractions[len(model.fractions) // 2] if fraction is None else fraction
     found: dict[str, np.ndarray] = {}
-    for loss in config.losses[:_SHOWN_ARMS]:
+    for loss in config.losses[:_SHOWN_LOSSES]:
         path = model.directory / "examples" / f"{config.model}_{loss}_{fraction!r}_seed0.npy"
         if path.exists():
             found[loss] = np.load(path, allow_pickle=False)

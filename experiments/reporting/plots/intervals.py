@@ -1,4 +1,4 @@
-"""What pictures of scores share: a metric of every arm against the foreground fraction."""
+"""What pictures of scores share: a metric of every loss against the foreground fraction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _dodge(fractions: Sequence[float], count: int) -> float:
     """Choose the factor that moves neighbours apart without mixing the marks of two fractions."""
     ordered = sorted(fractions)
     gaps = [b / a for a, b in itertools.pairwise(ordered)]
-    # Half of the smallest gap is theirs at most.
+    # They take at most half of the smallest gap.
     widest = min(gaps, default=4.0) ** 0.5
     return min(1.06, widest ** (1 / max(count - 1, 1)))
 
@@ -44,7 +44,7 @@ def against_fraction(ax: Axes, model: ModelRuns, metric: str, *, images: bool = 
     losses = model.config.losses
     for i, loss in enumerate(losses):
         look = look_of(losses, loss)
-        # Side by side, so that intervals do not cover each other.
+        # Shifted sideways, so that intervals do not cover each other.
         shift = _dodge(model.fractions, len(losses)) ** (i - (len(losses) - 1) / 2)
         x: list[float] = []
         intervals: list[Interval] = []

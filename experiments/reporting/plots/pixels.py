@@ -1,4 +1,4 @@
-"""Pictures of pixels: how often they are what was claimed, and how many of an object are found."""
+"""Pictures of pixels: reliability of p, and recall by the size of an object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from experiments.reporting.rendering import label
 
 __all__ = ["reliability", "size_recall"]
 
-# A reliability bin of fewer pixels, or a size of fewer objects, is noise.
+# Reliability bins with fewer pixels, and sizes with fewer objects, are too noisy to show.
 _LEAST_PIXELS, _LEAST_OBJECTS = 20, 5
 
 
@@ -85,7 +85,7 @@ def size_recall(model: ModelRuns) -> Figure | None:
         for loss in losses:
             sizes, recall = _pooled_sizes(model, loss, fraction, "recall")
             look = look_of(losses, loss)
-            # A size stands for an octave: its middle.
+            # A size stands for an octave, which is drawn at its middle.
             ax.plot(
                 sizes * 2**0.5, recall, color=look.colour, marker=look.marker, ms=4.5, lw=1.4,
                 label=label(loss),

@@ -89,7 +89,7 @@ def volume_bias(model: ModelRuns) -> Figure | None:
             if len(known) == len(model.fractions):
                 colour = look_of(model.config.losses, loss).colour
                 ax.plot(model.fractions, known, ls="--", lw=1.3, color=colour)
-        # Symmetric, linear near 0: one collapsed arm must not flatten the others.
+        # Symmetric and linear near 0: one collapsed loss must not flatten the others.
         ax.set_yscale("symlog", linthresh=0.1)
         ax.yaxis.set_major_locator(FixedLocator(_BIAS_TICKS))
         ax.yaxis.set_minor_locator(NullLocator())

@@ -27,8 +27,8 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe and Ito's colours first, which people with any colour vision can tell apart; one to a loss,
-# the same in every picture of every study.
+# One colour per loss, the same in every picture of every study. Okabe and Ito's come first, which
+# people with any colour vision can tell apart.
 _COLOURS = {
     "bce": "#0072B2",
     "dice": "#D55E00",
@@ -59,7 +59,7 @@ _STYLE: Any = {
     "savefig.dpi": 300,
     "image.interpolation": "nearest",
 }
-# Panels side by side, and inches: a page is not wider.
+# Panels side by side, and the width of a page in inches.
 _COLUMNS, _WIDTH = 3, 8.8
 
 
@@ -129,9 +129,9 @@ def legend_below(figure: Figure, *panels_with_names: Axes) -> None:
     if not found:
         return
     longest = max(map(len, found))
-    # Letters of a ninth of an inch, and room for the mark.
+    # The width of the letters, and room for the mark.
     columns = max(1, min(len(found), 4, int(figure.get_figwidth() / (0.5 + 0.07 * longest))))
-    # A line of names more makes the figure taller, not its panels lower.
+    # Another line of names makes the figure taller and leaves the panels as they are.
     lines = math.ceil(len(found) / columns)
     figure.set_figheight(figure.get_figheight() + 0.19 * (lines - 1))
     legend = figure.legend(

@@ -38,7 +38,7 @@ def band(
     if not len(rows) or np.isnan(rows).all():
         return
     with warnings.catch_warnings():
-        # A step at which no seed has the number (0/0, infinite) leaves a gap, not a warning.
+        # A step at which no seed has a number (0/0, infinite) leaves a gap, without a warning.
         warnings.simplefilter("ignore", RuntimeWarning)
         mean, low, high = np.nanmean(rows, 0), np.nanmin(rows, 0), np.nanmax(rows, 0)
     ax.plot(steps, mean, lw=1.5, **line)

@@ -142,7 +142,7 @@ def test_a_study_of_a_folder_runs_and_is_taken_up(pngs, tmp_path):
     # Another picture under an old name is another study.
     image, _ = _arrays(99)
     _save(pngs / "images" / f"{NAMES[0]}.png", image)
-    with pytest.raises(ConfigError, match="holds other images than when the study began"):
+    with pytest.raises(ConfigError, match="no longer holds the images that the study began with"):
         splits(config, config.fractions[0], 1)
     again = resolve(data=pngs, **asked)
     with pytest.raises(ConfigError, match="holds a different study"):

@@ -150,7 +150,7 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
     torn = out / "runs" / f"{final_runs(TINY)[5].name}.json"
     torn.write_bytes(torn.read_bytes()[:999])
     (out / "runs" / f".{gone.name}.123.part").write_text('{"loss": "bce", "met')
-    with pytest.raises(ConfigError, match="is torn"):
+    with pytest.raises(ConfigError, match="is incomplete"):
         load_runs(out)
     counting = _Counting()
     assert run((TINY,), out, counting) == 2
