@@ -1,11 +1,11 @@
-"""Experiments: Dice against cross-entropy and their kin on imbalanced segmentation.
+"""Experiments: Dice, cross-entropy and related losses on imbalanced segmentation.
 
-From a notebook, one call trains (or takes up) a study and returns its summary:
+In a notebook, one call trains or resumes a study and returns its summary:
 
     from experiments import compare
     table = compare(losses=["bce", "dice"], fractions=[0.05, 0.01], out="runs/notebook")
 
-The rooms, each of which knows those before it: images, learning, runs, analysis, reporting.
+The rooms are images, learning, runs, analysis and reporting; each may import those before it.
 """
 
 from experiments.api import compare as compare

@@ -35,7 +35,11 @@ def test_the_contracts_hold():
         ("dice_jax/new_room/__init__.py", "", "one way"),
         ("dice_jax/theory/optima.py", "from dice_jax.analysis import plots", "one way"),
         ("experiments/learning/training.py", "import experiments.runs.plan", "Pages stand"),
-        ("experiments/analysis/tiers.py", "from experiments.reporting import words", "Pages stand"),
+        (
+            "experiments/analysis/tables.py",
+            "from experiments.reporting import rendering",
+            "Pages stand",
+        ),
         ("experiments/new_room.py", "", "Pages stand"),
         ("benchmarks/harness/case.py", "from benchmarks import contenders", "A row stands"),
         ("dice_jax/losses/overlap.py", "import experiments", "knows neither"),
