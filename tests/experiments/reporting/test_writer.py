@@ -178,6 +178,6 @@ def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
 
 def test_nothing_to_report_is_said(tmp_path):
     _write(tmp_path / "empty", [study()], [])
-    with pytest.raises(ConfigError, match="holds no finished run yet"):
+    with pytest.raises(ConfigError, match="holds no finished run"):
         write_report(tmp_path / "empty")
     assert figures(tmp_path / "empty") == {}
