@@ -132,10 +132,10 @@ def test_what_no_run_holds_is_not_drawn(model):
     ]  # fmt: skip
 
 
-def test_a_poorer_model_shows_less_and_says_whose_it_is():
+def test_a_smaller_model_shows_fewer_figures_and_names_them_after_itself():
     config = study(model="linear")
     linear = made_model(config, {"bce": (BCE, BCE), "dice": (DICE, DICE)})
-    names = [picture.name for picture in gallery.pictures(linear, richest=False)]
+    names = [picture.name for picture in gallery.pictures(linear, largest=False)]
     assert names == [
         "linear_dice_against_fraction", "linear_differences", "linear_gradient_share",
         "linear_volume_bias",

@@ -129,7 +129,7 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     _write(tmp_path / "study", configs, runs)
     write_report(tmp_path / "study")
     page = (tmp_path / "study" / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
-    # The richest model first, each with what its own runs say.
+    # The largest model first, each with what its own runs say.
     places = [page.index(words) for words in (
         "<h3>U-Net</h3>", "Dice scored higher at 5 % foreground", "<h3>Linear model</h3>",
         "BCE scored higher at 5 % foreground", "<h3>Bias-only model</h3>",
