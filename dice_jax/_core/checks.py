@@ -247,13 +247,16 @@ def check_unit(name: str, x: Any, *, where: Any = None, hint: str) -> None:
         ValueError: if a value is out of range.
     """
     values, weights = host_values(x), host_values(where)
-    if values is None or not jnp.issubdtype(values.dtype, jnp.floating) or values.size == 0:
+    if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
         return
     if where is not None:
         if weights is None:
             return
         values = values[np.broadcast_to(weights != 0, values.shape)]
-    low, high = (float(f(values, initial=0.5)) for f in (np.fmin.reduce, np.fmax.reduce))
+    if values.size == 0:
+        return
+    # These two leave NaNs out.
+    low, high = (float(f(values, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
     if low < -UNIT_TOLERANCE or high > 1 + UNIT_TOLERANCE:
         raise ValueError(
             f"{name} must be in [0, 1], got values from {low:.4g} to {high:.4g}; write {hint}"

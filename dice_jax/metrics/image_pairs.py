@@ -111,9 +111,9 @@ def _padded(mask: Any, where: Any, axes: tuple[int, ...], images: int) -> Any:
     """A mask as [images, *space] with background behind its edges, and empty images at the end."""
     on_host = all(x is None or isinstance(x, np.ndarray) for x in (mask, where))
     xp: Any = np if on_host else jnp
-    foreground = mask != 0
+    foreground = mask.astype(np.bool_)
     if where is not None:
-        foreground = foreground & (where != 0)
+        foreground = foreground & where.astype(np.bool_)
     last = tuple(range(foreground.ndim - len(axes), foreground.ndim))
     space = tuple(mask.shape[a] for a in axes)
     stack = xp.moveaxis(foreground, axes, last).reshape(images, *space)
