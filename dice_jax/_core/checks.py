@@ -312,7 +312,7 @@ def check_spacing(spacing: Any, axis: Axis, ndim: int) -> tuple[Any, ...]:
 
 
 def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function refuse anything but a ``kind`` as its one array argument, with the mend.
+    """Make a function refuse anything but a ``kind`` as its one array argument, with a hint.
 
     Args:
         kind: the class of the first argument.

@@ -122,13 +122,17 @@ def _padded(mask: Any, where: Any, axes: tuple[int, ...], images: int) -> Any:
 
 
 def _size(n: int, least: int) -> int:
-    """The smallest of least · (1, 3/2, 2, 3, 4, 6, …) that is at least ``n``."""
+    """The smallest size with a program of its own that is at least ``n``.
+
+    Two sizes for each power of 2, and four above 64, where padding costs more time than programs.
+    """
     size = least
     while size < n:
-        if 3 * size // 2 >= n and size > 1:
-            return 3 * size // 2
         size *= 2
-    return size
+    half = size // 2
+    parts = 4 if half >= 64 else 2
+    between = (half + half * k // parts for k in range(1, parts))
+    return next((m for m in between if m >= max(n, least)), size)
 
 
 def _first(x: jax.Array, images: int, shape: tuple[int, ...]) -> jax.Array:

@@ -22,6 +22,8 @@ __all__ = [
     "panoptic_quality",
 ]
 
+Map = np.ndarray[Any, Any]
+
 _THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 
@@ -153,9 +155,7 @@ def instance_counts(
     return _counts(first, second, kept, iou_threshold, user="instance_counts")
 
 
-def _maps(
-    predicted: ArrayLike, target: ArrayLike, where: ArrayLike | None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _maps(predicted: ArrayLike, target: ArrayLike, where: ArrayLike | None) -> tuple[Map, Map, Map]:
     """The checked maps, and which pixels count."""
     first, second = np.asarray(predicted), np.asarray(target)
     for name, numbers in zip(("predicted", "target"), (first, second), strict=True):
@@ -171,9 +171,9 @@ def _maps(
 
 
 def _counts(
-    predicted: np.ndarray[Any, Any],
-    target: np.ndarray[Any, Any],
-    kept: np.ndarray[Any, Any],
+    predicted: Map,
+    target: Map,
+    kept: Map,
     iou_threshold: float,
     *,
     user: str,
@@ -195,9 +195,7 @@ def _counts(
     )
 
 
-def _overlaps(
-    predicted: np.ndarray[Any, Any], target: np.ndarray[Any, Any], kept: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _overlaps(predicted: Map, target: Map, kept: Map) -> tuple[Map, Map]:
     """IoU of every predicted object with every true one; the ignored part of each predicted one."""
     first, rows = np.unique(predicted, return_inverse=True)
     second, columns = np.unique(target, return_inverse=True)
@@ -250,7 +248,7 @@ def instance_f1(
         Maier-Hein et al., Metrics reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
     return _each_image(
-        lambda *maps: _counts(*maps, iou_threshold, user="instance_f1").f1,
+        lambda *maps: _counts(maps[0], maps[1], maps[2], iou_threshold, user="instance_f1").f1,
         predicted,
         target,
         axis,
@@ -299,7 +297,11 @@ def panoptic_quality(
         Kirillov et al., Panoptic segmentation (2019), https://arxiv.org/abs/1801.00868.
     """
     return _each_image(
-        lambda *maps: _counts(*maps, iou_threshold, user="panoptic_quality").panoptic_quality,
+        lambda *maps: (
+            _counts(
+                maps[0], maps[1], maps[2], iou_threshold, user="panoptic_quality"
+            ).panoptic_quality
+        ),
         predicted,
         target,
         axis,
@@ -352,8 +354,10 @@ def instance_average_precision(
     if not thresholds:
         raise ValueError("iou_thresholds must have at least one entry, got none")
 
-    def score(*maps: np.ndarray[Any, Any]) -> float:
-        counts = [_counts(*maps, t, user="instance_average_precision") for t in thresholds]
+    def score(first: Map, second: Map, kept: Map) -> float:
+        counts = [
+            _counts(first, second, kept, t, user="instance_average_precision") for t in thresholds
+        ]
         return float(np.mean([c.average_precision for c in counts]))
 
     return _each_image(score, predicted, target, axis, where)

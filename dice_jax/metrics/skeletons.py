@@ -29,38 +29,37 @@ def centreline_dice(
 ) -> Scores:
     """Hard clDice: how much of each mask's skeleton lies inside the other mask.
 
-        2·a·b/(a + b) with topology precision a, the part of the prediction's skeleton inside the
-        target, and topology sensitivity b, the part of the target's skeleton inside the prediction.
-        The skeletons are those of the masks by any thinning: ``skimage.morphology.skeletonize(mask)``
-        is what papers report. `cldice_loss` is the loss for soft masks.
+    2·a·b/(a + b) with topology precision a, the part of the prediction's skeleton inside the
+    target, and topology sensitivity b, the part of the target's skeleton inside the prediction.
+    Any thinning can make the skeletons; papers report ``skimage.morphology.skeletonize(mask)``.
+    `cldice_loss` is the loss for soft masks.
 
-        Args:
-            prediction: [...], boolean or integer: not 0 is foreground.
-            target: the same shape.
-            prediction_skeleton: the same shape: the skeleton of ``prediction``.
-            target_skeleton: the same shape: the skeleton of ``target``.
-            axis: the axes that one region runs over; the others count images. ``None`` for all.
-            where: boolean or floating, broadcastable to [...]; pixels of weight 0 are left out; a
-                weight other than 0 is 1.
+    Args:
+        prediction: [...], boolean or integer: not 0 is foreground.
+        target: the same shape.
+        prediction_skeleton: the same shape: the skeleton of ``prediction``.
+        target_skeleton: the same shape: the skeleton of ``target``.
+        axis: the axes that one region runs over; the others count images. ``None`` for all.
+        where: boolean or floating, broadcastable to [...]; pixels of weight 0 are left out; a
+            weight other than 0 is 1.
 
-        Returns:
-            The scores, in [0, 1]. 1 where neither skeleton has a pixel; 0 where one has none.
+    Returns:
+        The scores, in [0, 1]. 1 where neither skeleton has a pixel; 0 where one has none.
 
-        Raises:
-            TypeError: if a mask is floating.
-            ValueError: if shapes, an axis or ``where`` do not fit.
+    Raises:
+        TypeError: if a mask is floating.
+        ValueError: if shapes, an axis or ``where`` do not fit.
 
-        Example:
-            >>> import jax.numpy as jnp
-    import numpy as np
-            >>> from dice_jax import metrics
-            >>> tube = jnp.zeros((3, 8), bool).at[1].set(True)
-            >>> broken = tube.at[1, 3:5].set(False)
-            >>> print(f"{float(metrics.centreline_dice(broken, tube, broken, tube)):.4f}")
-            0.8571
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from dice_jax import metrics
+        >>> tube = jnp.zeros((3, 8), bool).at[1].set(True)
+        >>> broken = tube.at[1, 3:5].set(False)
+        >>> print(f"{float(metrics.centreline_dice(broken, tube, broken, tube)):.4f}")
+        0.8571
 
-        References:
-            Shit et al., clDice (2021), https://arxiv.org/abs/2003.07311, section 2.
+    References:
+        Shit et al., clDice (2021), https://arxiv.org/abs/2003.07311, section 2.
     """
     masks = {
         "prediction": prediction,

@@ -97,7 +97,7 @@ def area_weighted_surface_dice(
         https://arxiv.org/abs/1809.04430; https://github.com/google-deepmind/surface-distance.
     """
     checks.check_number("tolerance", tolerance)
-    shape = np.shape(prediction)  # pyright: ignore[reportArgumentType]
+    shape = np.shape(prediction)
     space = checks.normalize_axis("axis", axis, len(shape), what="prediction")
     if len(space) not in _CASES:
         raise ValueError(f"axis must name two or three axes of space, got {len(space)}")
