@@ -1,4 +1,4 @@
-"""What the public functions check at their door: static facts, with errors that spell the mend."""
+"""Checks of the public functions' arguments, with errors that name the line to write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ def describe(x: Any) -> str:
 
 
 def as_array(name: str, x: Any) -> jax.Array:
-    """Convert an array-like argument once, at the door.
+    """Convert an array-like argument to a JAX array.
+
+    JAX holds integers of 32 bits unless 64 are enabled, and drops the upper bits of longer ones:
+    2³² + 1 becomes the label 1. So NumPy's 64-bit integers are clipped to the nearest number of 32
+    bits. A label, a target or an object's number that did not exist still does not exist. (Inside
+    a caller's own `jax.jit` JAX has dropped the bits already.)
 
     Args:
         name: the argument's name, for the error.
@@ -44,15 +49,36 @@ def as_array(name: str, x: Any) -> jax.Array:
         A JAX array.
 
     Raises:
-        TypeError: if ``x`` is no array of numbers.
+        TypeError: if ``x`` is not an array of numbers.
     """
     if isinstance(x, jax.Array):
         return x
     try:
-        array = jnp.asarray(x)
-    except (TypeError, ValueError) as error:
+        # Python numbers stay what they are: JAX types them weakly.
+        numbers = x if isinstance(x, (bool, int, float, complex, list, tuple)) else _clipped(x)
+        try:
+            return jnp.asarray(numbers)
+        except OverflowError:
+            return jnp.asarray(_clipped(np.asarray(x)))
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {describe(x)}") from error
-    return array
+
+
+def _clipped(x: Any) -> Any:
+    """64-bit integers on the host, clipped to what JAX's integers hold; anything else as it is."""
+    # What only JAX can read (an object with `__jax_array__`) is not converted here.
+    if not hasattr(x, "__array__") or hasattr(x, "__jax_array__"):
+        return x
+    array = np.asarray(x)
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return array
+    narrow = jax.dtypes.canonicalize_dtype(array.dtype)
+    if narrow == array.dtype:
+        return array
+    limits = np.iinfo(narrow)
+    return np.clip(
+        array, limits.min, limits.max, out=np.empty(array.shape, narrow), casting="unsafe"
+    )
 
 
 def is_float(x: jax.Array) -> bool:
@@ -152,6 +178,7 @@ def check_number(
     least: float = 0.0,
     open_at_least: bool = False,
     most: float = math.inf,
+    open_at_most: bool = False,
 ) -> None:
     """Check a scalar option whose value is known; a traced one cannot be checked.
 
@@ -161,10 +188,11 @@ def check_number(
         least: the smallest value allowed.
         open_at_least: whether ``least`` itself is not allowed.
         most: the largest value allowed.
+        open_at_most: whether ``most`` itself is not allowed.
 
     Raises:
         TypeError: if it is not a real number.
-        ValueError: if it is below ``least`` or above ``most``, NaN or infinite.
+        ValueError: if it is outside these bounds, NaN or infinite.
     """
     if isinstance(value, Tracer):
         return
@@ -174,10 +202,84 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r}")
     for entry in np.asarray(value, dtype=np.float64).reshape(-1).tolist():
         low = entry < least or (open_at_least and entry == least)
-        if not math.isfinite(entry) or low or entry > most:
+        high = entry > most or (open_at_most and entry == most)
+        if not math.isfinite(entry) or low or high:
             bound = f"> {least:g}" if open_at_least else f">= {least:g}"
-            bound += f" and <= {most:g}" if math.isfinite(most) else ""
+            if math.isfinite(most):
+                bound += f" and < {most:g}" if open_at_most else f" and <= {most:g}"
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
+
+
+# How far outside [0, 1] a probability, a soft target or a mask may lie. Rounding stays within a few
+# units in the last place (at most 1/128 for bfloat16). The largest innocent excess is the overshoot
+# of a bicubic or tricubic resize at a corner: (1 + 2/27)³ − 1 = 0.239 in three dimensions.
+UNIT_TOLERANCE = 0.25
+
+
+def unit_or_nan(x: jax.Array) -> jax.Array:
+    """Make NaN of what cannot be a probability: the check of traced values.
+
+    Args:
+        x: any array; only floating types are looked at.
+
+    Returns:
+        ``x`` where it is in [0, 1] up to `UNIT_TOLERANCE`, NaN elsewhere.
+    """
+    if not is_float(x):
+        return x
+    fits = (x >= -UNIT_TOLERANCE) & (x <= 1 + UNIT_TOLERANCE)
+    return jnp.where(fits, x, jnp.full_like(x, jnp.nan))
+
+
+def check_unit(name: str, x: Any, *, where: Any = None, hint: str) -> None:
+    """Check that values on the host are in [0, 1] up to `UNIT_TOLERANCE`.
+
+    Values that are traced or on an accelerator are not looked at: `unit_or_nan` sees those, and the
+    host does not wait. NaNs pass: they stay NaN in the result.
+
+    Args:
+        name: the argument's name, for the error.
+        x: [...], the argument as the caller gave it; only floating types are looked at.
+        where: a weight, broadcastable to [...]; where it is 0, ``x`` may hold anything.
+        hint: the line that turns the usual mistake into what was expected, for the error.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    values, weights = host_values(x), host_values(where)
+    if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
+        return
+    if where is not None:
+        if weights is None:
+            return
+        values = values[np.broadcast_to(weights != 0, values.shape)]
+    if values.size == 0:
+        return
+    # These two leave NaNs out.
+    low, high = (float(f(values, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
+    if low < -UNIT_TOLERANCE or high > 1 + UNIT_TOLERANCE:
+        raise ValueError(
+            f"{name} must be in [0, 1], got values from {low:.4g} to {high:.4g}; write {hint}"
+        )
+
+
+def host_values(x: Any) -> np.ndarray[Any, Any] | None:
+    """Read an argument's values if that does not make an accelerator wait.
+
+    Args:
+        x: anything that `as_array` takes, or ``None``.
+
+    Returns:
+        A NumPy array; ``None`` if the values are traced, on an accelerator or on other hosts.
+    """
+    if x is None or isinstance(x, Tracer):
+        return None
+    if isinstance(x, jax.Array):
+        local = x.is_fully_addressable and all(d.platform == "cpu" for d in x.devices())
+        return np.asarray(x) if local else None
+    if hasattr(x, "__jax_array__") or any(isinstance(v, Tracer) for v in jax.tree.leaves(x)):
+        return None
+    return np.asarray(x)
 
 
 def check_spacing(spacing: Any, axis: Axis, ndim: int) -> tuple[Any, ...]:
@@ -210,7 +312,7 @@ def check_spacing(spacing: Any, axis: Axis, ndim: int) -> tuple[Any, ...]:
 
 
 def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function refuse anything but a ``kind`` as its one array argument, with the mend.
+    """Make a function refuse anything but a ``kind`` as its one array argument, with a hint.
 
     Args:
         kind: the class of the first argument.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+T = TypeVar("T")
 
 __all__ = ["Ranks", "over_regions", "rank", "up_to"]
 
@@ -36,10 +38,11 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
     """Rank the pixels of one region, the largest value first.
 
     Values whose floats differ in the last bit only count as equal; among equals, the tagged ones
-    come first, and pixels of one tag form a group.
+    come first, and pixels of one tag form a group. A NaN has some rank: the caller has to see to
+    it that its result is NaN.
 
     Args:
-        values: [N], floating, at least 0.
+        values: [N], floating, of any sign.
         tag: [N], boolean.
         weights: [N], boolean or floating, or ``None`` for 1.
 
@@ -50,11 +53,14 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
     integer = jnp.int64 if dtype.itemsize == 8 else jnp.int32
     # One integer a pixel (a float's bits rank as the float does, its last bit made room for the
     # tag): sorting a single integer array is several times faster than an argsort.
-    bits = jax.lax.bitcast_convert_type(jnp.abs(values), integer)
+    bits = jax.lax.bitcast_convert_type(values, integer)
+    # Negative floats rank the other way round by their bits, and −0 is 0.
+    largest = jnp.full((), jnp.iinfo(integer).max, integer)
+    bits = jnp.where(values == 0, jnp.zeros_like(bits), jnp.where(bits < 0, bits ^ largest, bits))
     value_key = -(bits & ~jnp.ones((), integer))
     key = value_key - tag.astype(integer)
     if weights is None or weights.dtype == jnp.bool_:
-        last = jnp.ones((), integer)
+        last = largest - 1  # behind every key, that of −inf too
         key = key if weights is None else jnp.where(weights, key, last)
         weight, ranked = (key != last).astype(dtype), jnp.sort(key)
         ranked_weight = (ranked != last).astype(dtype)
@@ -81,17 +87,18 @@ def up_to(ranked: jax.Array) -> jax.Array:
 
 
 def over_regions(
-    function: Callable[..., jax.Array], arrays: tuple[jax.Array | None, ...], axes: tuple[int, ...]
-) -> jax.Array:
+    function: Callable[..., T], arrays: tuple[jax.Array | None, ...], axes: tuple[int, ...]
+) -> T:
     """Apply a function of one region's pixels, [N], to every region.
 
     Args:
-        function: takes as many arrays [N] (or ``None``) as ``arrays`` has; gives a scalar.
+        function: takes as many arrays [N] (or ``None``) as ``arrays`` has; gives an array or
+            a tree of arrays.
         arrays: of the first one's shape, or broadcastable to it, or ``None``.
         axes: the axes that one region runs over, ascending; the others stay.
 
     Returns:
-        An array of the shape of ``jnp.sum(arrays[0], axes)``.
+        What ``function`` gives, with the shape of ``jnp.sum(arrays[0], axes)`` in front.
     """
     first = arrays[0]
     assert first is not None
@@ -105,4 +112,5 @@ def over_regions(
             return None
         return jnp.broadcast_to(x, shape).transpose(*kept, *axes).reshape(regions, pixels)
 
-    return jax.vmap(function)(*(rows(x) for x in arrays)).reshape(left)
+    result = jax.vmap(function)(*(rows(x) for x in arrays))
+    return jax.tree.map(lambda x: x.reshape(left + x.shape[1:]), result)

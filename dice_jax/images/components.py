@@ -14,15 +14,19 @@ from dice_jax._core.optional import optional
 __all__ = ["label_components", "voronoi_regions"]
 
 
-def label_components(mask: ArrayLike, *, axis: checks.Axis = None) -> np.ndarray[Any, Any]:
+def label_components(
+    mask: ArrayLike, *, axis: checks.Axis = None, connectivity: int | None = None
+) -> np.ndarray[Any, Any]:
     """Number the connected components of a mask, on the host (SciPy).
 
-    Pixels that touch by a corner belong together (8 neighbours in 2-D, 26 in 3-D).
+    By default pixels that touch by a corner belong together (8 neighbours in 2-D, 26 in 3-D).
 
     Args:
         mask: [...], boolean or integer: not 0 is foreground.
         axis: the axes that span space; the others count images, whose components are numbered
             apart, each from 1. ``None``: all span space.
+        connectivity: how many neighbours a pixel has: 4 or 8 in 2-D, 6, 18 or 26 in 3-D, 2 in 1-D.
+            ``None`` for the most.
 
     Returns:
         An int32 NumPy array of the shape of ``mask``: 0 for background, 1 … for the components.
@@ -31,20 +35,34 @@ def label_components(mask: ArrayLike, *, axis: checks.Axis = None) -> np.ndarray
     Raises:
         ImportError: if SciPy is not installed.
         TypeError: if ``mask`` is floating.
-        ValueError: if an axis does not exist.
+        ValueError: if an axis does not exist or ``connectivity`` is not one of its numbers.
 
     Example:
         >>> import numpy as np
         >>> import dice_jax as dj
         >>> print(dj.label_components(np.array([1, 1, 0, 1, 0])))
         [1 1 0 2 0]
+        >>> print(dj.label_components(np.eye(2, dtype=int), connectivity=4))
+        [[1 0]
+         [0 2]]
     """
     ndimage = optional("scipy.ndimage", user="label_components", extra="analysis")
     mask = _host_map("mask", mask)
+    space = len(checks.normalize_axis("axis", axis, mask.ndim, what="mask"))
+    structures = [ndimage.generate_binary_structure(space, k) for k in range(1, space + 1)]
+    neighbours = {int(s.sum()) - 1: s for s in structures}
+    if connectivity is None:
+        structure = np.ones((3,) * space, bool)
+    elif connectivity in neighbours:
+        structure = neighbours[connectivity]
+    else:
+        choices = ", ".join(map(str, neighbours))
+        raise ValueError(
+            f"connectivity must be one of {choices} for {space} axes of space, got {connectivity!r}"
+        )
 
     def label(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        everything = np.ones((3,) * image.ndim, bool)
-        return np.asarray(ndimage.label(image != 0, structure=everything)[0])
+        return np.asarray(ndimage.label(image != 0, structure=structure)[0])
 
     return _each_image(label, mask, axis)
 
@@ -85,6 +103,12 @@ def voronoi_regions(
     """
     ndimage = optional("scipy.ndimage", user="voronoi_regions", extra="analysis")
     components = _host_map("components", components)
+    largest = np.iinfo(np.int32).max
+    if components.size and max(components.max(), -components.min().astype(float)) > largest:
+        raise ValueError(
+            f"components must be numbers of 32 bits, got {components.min()} to {components.max()}; "
+            "write np.unique(components, return_inverse=True)[1] if 0 is among them"
+        )
     checks.normalize_axis("axis", axis, components.ndim, what="components")
     steps = checks.check_spacing(spacing, axis, components.ndim)
 

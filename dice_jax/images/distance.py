@@ -59,7 +59,7 @@ def distance_transform(
         Felzenszwalb & Huttenlocher, Distance transforms of sampled functions (2012), section 2: one
         axis after the other.
     """
-    mask, kept, axes, steps = _door(mask, axis, spacing, where)
+    mask, kept, axes, steps = _checked(mask, axis, spacing, where)
     return _distance_transform(mask, kept, steps, axes=axes)
 
 
@@ -101,14 +101,14 @@ def signed_distance(
         Kervadec et al., Boundary loss for highly unbalanced segmentation (2019),
         https://arxiv.org/abs/1812.07032, section 3.
     """
-    mask, kept, axes, steps = _door(mask, axis, spacing, where)
+    mask, kept, axes, steps = _checked(mask, axis, spacing, where)
     return _signed_distance(mask, kept, steps, axes=axes)
 
 
-# The door.
+# The checks.
 
 
-def _door(
+def _checked(
     mask: ArrayLike, axis: checks.Axis, spacing: Spacing | None, where: ArrayLike | None
 ) -> tuple[jax.Array, jax.Array | None, tuple[int, ...], tuple[Any, ...]]:
     mask = checks.as_array("mask", mask)

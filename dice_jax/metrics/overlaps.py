@@ -12,7 +12,14 @@ from dice_jax.losses.indices import takes_sums
 from dice_jax.metrics.scores import Scores, of_regions
 from dice_jax.sums.region import RegionSums
 
-__all__ = ["f_beta", "precision", "recall", "specificity", "volume_bias"]
+__all__ = [
+    "absolute_volume_difference",
+    "f_beta",
+    "precision",
+    "recall",
+    "specificity",
+    "volume_bias",
+]
 
 
 def _share(part: jax.Array, rest: jax.Array, otherwise: jax.Array) -> jax.Array:
@@ -176,3 +183,35 @@ def volume_bias(sums: RegionSums) -> Scores:
     zero = jnp.zeros_like(sums.count)
     beyond = jnp.where(sums.prediction > 0, jnp.full_like(zero, jnp.inf), zero)
     return of_regions(ratio(sums.prediction - sums.target, sums.target, beyond), sums)
+
+
+@takes_sums
+def absolute_volume_difference(sums: RegionSums, *, pixel_volume: ArrayLike = 1.0) -> Scores:
+    r"""Absolute volume difference of each region, \|P − T\| in units of volume.
+
+    Args:
+        sums: of a hard mask, or of probabilities (the soft volume).
+        pixel_volume: the volume (or area) of a pixel, one positive number: the product of its
+            sizes.
+
+    Returns:
+        The scores; 0 where nothing is there and nothing was claimed.
+
+    Raises:
+        TypeError: if ``sums`` is not `RegionSums`, or ``pixel_volume`` is not a number.
+        ValueError: if ``pixel_volume`` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> predicted = jnp.array([True, True, True, False])
+        >>> sums = dj.region_sums(predicted, jnp.array([1, 0, 0, 1]))
+        >>> print(float(dj.metrics.absolute_volume_difference(sums, pixel_volume=0.5)))
+        0.5
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
+    """
+    checks.check_number("pixel_volume", pixel_volume, open_at_least=True)
+    volume = jnp.asarray(pixel_volume, sums.dtype)
+    return of_regions(jnp.abs(sums.prediction - sums.target) * volume, sums)

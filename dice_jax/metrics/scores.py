@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax.sums.region import RegionSums
@@ -57,24 +60,36 @@ class Average:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Scores:
     """A metric of each region, and which regions were there.
 
+    ``scores.mean()`` averages the regions that were there. An index takes some of the regions:
+    ``scores[..., 1:]`` leaves out the first class. `len` and iteration go along the first axis.
+    ``float(scores)`` and ``f"{scores:.3f}"`` are for a single region. ``np.asarray(scores)`` is
+    ``scores.value``; functions of NumPy and JAX that would average absent regions raise an error.
+
     Args:
-        value: one number per region; NumPy takes the scores for this array.
-        present: boolean, of the same shape: whether the region had anything to find.
+        value: one number per region.
+        present: boolean, of the same shape: whether the region had anything to measure.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from dice_jax import metrics
         >>> scores = metrics.Scores(jnp.array([0.5, 1.0]), jnp.array([True, False]))
-        >>> print(scores.mean())    # the second was not there
-        0.5
+        >>> scores
+        Scores([0.5 1. ], present=[ True False])
+        >>> print(scores.mean(), f"{scores[0]:.2f}")    # the second was not there
+        0.5 0.50
     """
 
     value: jax.Array
     present: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of both fields: one entry per region."""
+        return self.value.shape
 
     def average(self, axis: checks.Axis = None, *, absent: bool = False) -> Average:
         """Sum the scores of the regions that were there, to be merged with other batches'.
@@ -110,13 +125,90 @@ class Scores:
         """
         return self.average(axis, absent=absent).mean
 
+    def with_worst(self, worst: ArrayLike) -> Scores:
+        """Put a finite number for infinite scores, and count those regions.
+
+        A distance is infinite where an object was missed, and where one was invented. With a
+        worst value, such as `image_diagonal`, both count and the mean exists.
+
+        Args:
+            worst: what an infinite score becomes: one number, or an array [...] that broadcasts to
+                the scores.
+
+        Returns:
+            The scores; a region whose score was infinite is present.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from dice_jax import metrics
+            >>> missed = metrics.Scores(jnp.array([2.0, jnp.inf]), jnp.array([True, True]))
+            >>> print(missed.mean(), missed.with_worst(10.0).mean())
+            inf 6.0
+        """
+        infinite = jnp.isinf(self.value)
+        worst = jnp.broadcast_to(jnp.asarray(worst, self.value.dtype), self.shape)
+        return Scores(jnp.where(infinite, worst, self.value), self.present | infinite)
+
+    def __getitem__(self, index: Any) -> Scores:
+        """Index both fields."""
+        return Scores(self.value[index], self.present[index])
+
+    def __len__(self) -> int:
+        """The length of the first axis."""
+        if not self.shape:
+            raise TypeError("the Scores of a single region have no length; write float(scores)")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Scores]:
+        """Go along the first axis."""
+        return (self[i] for i in range(len(self)))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """The values, for NumPy."""
         return np.array(self.value, dtype=dtype)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Refuse NumPy's functions: a mean would count absent regions."""
+        raise TypeError(f"numpy.{function.__name__} {_AS_ARRAY}")
+
+    def __jax_array__(self) -> jax.Array:
+        """Refuse JAX's functions: a mean would count absent regions."""
+        raise TypeError(f"a function of arrays {_AS_ARRAY}")
+
     def __float__(self) -> float:
         """The value of a single region."""
-        return float(self.value)
+        self._single("float(scores)")
+        return float(self.value.reshape(()))
+
+    def __format__(self, spec: str) -> str:
+        """Format the value of a single region; an empty format is `str`, as everywhere."""
+        if not spec:
+            return str(self)
+        self._single(f'f"{{scores:{spec}}}"')
+        return format(float(self), spec)
+
+    def _single(self, written: str) -> None:
+        if self.value.size != 1:
+            raise TypeError(
+                f"{written} needs the Scores of a single region, got those of shape {self.shape}; "
+                "write scores.mean() or scores[index]"
+            )
+
+    def __repr__(self) -> str:
+        """The first and last values; shapes only where values are not known."""
+        if isinstance(self.value, Tracer) or not isinstance(self.value, (jax.Array, np.ndarray)):
+            return f"Scores({self.value}, present={self.present})"
+        fields = (
+            np.array2string(np.asarray(x), threshold=8, edgeitems=2)
+            for x in (self.value, self.present)
+        )
+        return "Scores({}, present={})".format(*fields)
+
+
+_AS_ARRAY = (
+    "was given Scores, some of whose regions may be absent; write scores.mean() for the mean of "
+    "those present, scores.mean(absent=True) for the mean of all, or scores.value for an array"
+)
 
 
 def of_regions(values: jax.Array, sums: RegionSums) -> Scores:

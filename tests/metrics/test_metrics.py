@@ -239,7 +239,7 @@ def test_calibration_is_scikit_learn_s_and_merges(probabilities):
     hits, _ = sklearn.calibration.calibration_curve(y[mask], p[mask], n_bins=10)
     used = np.asarray(masked.count) > 0
     np.testing.assert_allclose((masked.hits / masked.count)[used], hits, rtol=1e-5)
-    assert metrics.expected_calibration_error(jnp.ones(3), jnp.ones(3)) == 0
+    assert float(metrics.expected_calibration_error(jnp.ones(3), jnp.ones(3))) == 0
 
 
 def test_brier_score_is_scikit_learn_s(probabilities):
