@@ -19,7 +19,7 @@ import pytest
 
 import dice_jax as dj
 from tests.support import reference
-from tests.support.processes import report_of
+from tests.support.processes import sharding_facts
 
 CLASSES = 3
 BATCH = (3, 6, 8)  # images, height, width of the shared compiled function
@@ -415,12 +415,12 @@ def test_merged_parts_equal_the_whole(name):
 
 @pytest.mark.slow
 def test_sharded_equals_the_oracle():
-    """One process with four CPU devices for all losses: it starts slowly."""
-    results = report_of("tests.programs.sharded_battery", devices=4)
+    """One process with eight CPU devices for all losses: it starts slowly."""
+    results = sharding_facts("losses")
     assert set(results) == set(CASES)
     wrong = {
         name: result
         for name, result in results.items()
-        if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 4
+        if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 8
     }
     assert not wrong

@@ -1,7 +1,4 @@
-"""Run by test_sharding.py in a process with eight CPU devices: the pass over sharded pixels."""
-
-import json
-import sys
+"""The pass over pixels that are spread over eight devices: under `jit`, and inside `shard_map`."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +7,6 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import dice_jax as dj
-
-jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 MOVES = ("all-gather", "all-to-all", "collective-permute")
 SPECS = {"batch": P(("b", "h")), "height": P(None, ("b", "h")), "both": P("b", "h")}
@@ -25,6 +20,17 @@ def binary(x, y, combine=lambda sums: sums):
 def categorical(x, y, combine=lambda sums: sums):
     sums = combine(dj.softmax_region_sums(x, y))
     return dj.dice_loss(sums).mean() + dj.cross_entropy_loss(sums)
+
+
+LOSSES = {"sigmoid": (binary, ()), "softmax": (categorical, (3,))}
+# Every kind and every spec, with either loss at least once.
+CASES = [
+    ("sigmoid", "jit", "both"),
+    ("sigmoid", "shard_map", "both"),
+    ("sigmoid", "shard_map, unchecked", "batch"),
+    *(("softmax", kind, spec) for kind in ("jit", "shard_map") for spec in SPECS),
+    ("softmax", "shard_map, unchecked", "both"),
+]
 
 
 def report(program, arguments, reference):
@@ -84,7 +90,7 @@ FURTHER = {
 }
 
 
-def further(results):
+def further():
     """What else reads pixels under `jit`, against the same on one device."""
     rng = np.random.default_rng(1)
     arrays = (
@@ -92,18 +98,19 @@ def further(results):
         rng.integers(0, 3, (8, 64, 64)),
         rng.uniform(0.5, 1, (8, 1, 64)).astype(np.float32),
     )
-    for kind in (AxisType.Auto, AxisType.Explicit):
-        mesh = jax.make_mesh((4, 2), ("b", "h"), axis_types=(kind,) * 2)
-        specs = (P("b", "h"), P("b", "h"), P("b"))
-        placed = [
-            jax.device_put(a, NamedSharding(mesh, spec))
-            for a, spec in zip(arrays, specs, strict=True)
-        ]
-        for name, (loss, wrt) in FURTHER.items():
+    specs = (P("b", "h"), P("b", "h"), P("b"))
+    results = {}
+    for name, (loss, wrt) in FURTHER.items():
+        program = jax.jit(jax.value_and_grad(loss, argnums=wrt))
+        value, gradients = jax.device_get(program(*arrays))
+        for kind in (AxisType.Auto, AxisType.Explicit):
             if kind == AxisType.Explicit and name == "uneven":
                 continue  # JAX refuses such a slice of an explicitly sharded array itself.
-            program = jax.jit(jax.value_and_grad(loss, argnums=wrt))
-            value, gradients = jax.device_get(program(*arrays))
+            mesh = jax.make_mesh((4, 2), ("b", "h"), axis_types=(kind,) * 2)
+            placed = [
+                jax.device_put(a, NamedSharding(mesh, spec))
+                for a, spec in zip(arrays, specs, strict=True)
+            ]
             compiled = program.lower(*placed).compile()
             text, found = compiled.as_text(), jax.device_get(compiled(*placed))
             errors = [abs(found[0] - value) / abs(value)] + [
@@ -114,36 +121,39 @@ def further(results):
                 "moves": sum(text.count(f" {move}(") for move in MOVES),
                 "error": float(max(errors)),
             }
+    return results
 
 
-def main():
+def program_of(loss, kind, spec, mesh):
+    """The program of one of `KINDS`: under `jit`, or inside `shard_map`."""
+    if kind == "jit":
+        return jax.jit(jax.value_and_grad(loss))
+    mapped = jax.shard_map(
+        lambda x, y: loss(x, y, lambda s: jax.lax.psum(s, ("b", "h"))),
+        mesh=mesh,
+        in_specs=(spec, spec),
+        out_specs=P(),
+        check_vma=kind == "shard_map",
+    )
+    return jax.jit(jax.value_and_grad(mapped))
+
+
+def facts():
     mesh = jax.make_mesh((4, 2), ("b", "h"), axis_types=(AxisType.Auto,) * 2)
     rng = np.random.default_rng(0)
-    results = {}
-    further(results)
-    for name, loss, trailing in (("sigmoid", binary, ()), ("softmax", categorical, (3,))):
-        x = rng.normal(size=(8, 64, 64, *trailing)).astype(np.float32)
-        y = rng.integers(0, 2, (8, 64, 64))
-        with jax.enable_x64(True):
-            value, slope = jax.value_and_grad(loss)(x.astype(np.float64), y)
-            reference = np.asarray(value), np.asarray(slope)
-        for spec_name, spec in SPECS.items():
-            placed = [jax.device_put(a, NamedSharding(mesh, spec)) for a in (x, y)]
-            plain = jax.jit(jax.value_and_grad(loss))
-            results[f"{name} jit {spec_name}"] = report(plain, placed, reference)
-            for check_vma in (True, False):
-                mapped = jax.shard_map(
-                    lambda x, y, loss=loss: loss(x, y, lambda s: jax.lax.psum(s, ("b", "h"))),
-                    mesh=mesh,
-                    in_specs=(spec, spec),
-                    out_specs=P(),
-                    check_vma=check_vma,
-                )
-                program = jax.jit(jax.value_and_grad(mapped))
-                key = f"{name} shard_map {spec_name} check_vma={check_vma}"
-                results[key] = report(program, placed, reference)
-    json.dump(results, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+    results = further()
+    references = {}
+    for name, kind, spec_name in CASES:
+        loss, trailing = LOSSES[name]
+        if name not in references:
+            x = rng.normal(size=(8, 64, 64, *trailing)).astype(np.float32)
+            y = rng.integers(0, 2, (8, 64, 64))
+            with jax.enable_x64(True):
+                value, slope = jax.value_and_grad(loss)(x.astype(np.float64), y)
+                references[name] = x, y, (np.asarray(value), np.asarray(slope))
+        x, y, reference = references[name]
+        spec = SPECS[spec_name]
+        placed = [jax.device_put(a, NamedSharding(mesh, spec)) for a in (x, y)]
+        program = program_of(loss, kind, spec, mesh)
+        results[f"{name} {kind} {spec_name}"] = report(program, placed, reference)
+    return results
