@@ -12,10 +12,15 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+# Compiled quickly, because most programs run once and on few numbers. What a compiled program holds
+# is tested with `tests.support.compiled`. XLA_FLAGS="" runs everything at XLA's own level.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
 
+# Programs are run by tests, and what tests share has no examples.
+collect_ignore = ["tests/programs", "tests/support"]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 

@@ -172,8 +172,13 @@ CASES: dict[str, Case] = {
 
 
 def every_loss(*, but: Callable[[Case], bool] = lambda case: False):
-    names = [name for name, case in CASES.items() if not but(case)]
-    return pytest.mark.parametrize("name", names)
+    # One worker runs all tests of a loss: they share its programs.
+    cases = [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"battery: {name}"))
+        for name, case in CASES.items()
+        if not but(case)
+    ]
+    return pytest.mark.parametrize("name", cases)
 
 
 def test_every_public_loss_is_here():

@@ -8,7 +8,10 @@ import json
 import pytest
 
 from tests.programs.sharding.combinations import every, few
+from tests.support import WITHOUT_EXTRA
 from tests.support.processes import free_port, start
+
+pytest.importorskip("flax", reason=WITHOUT_EXTRA)
 
 # One worker runs the module: each of its two fixtures compiles dozens of programs.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("combinations")]

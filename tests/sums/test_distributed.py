@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from tests.support import networks
+from tests.support import WITHOUT_EXTRA, networks
 from tests.support.networks import relative_error
 from tests.support.processes import free_port, sharding_facts, start
+
+pytest.importorskip("flax", reason=WITHOUT_EXTRA)
 
 # One worker runs the module: its fixture compiles for a long time.
 pytestmark = pytest.mark.xdist_group("distributed")

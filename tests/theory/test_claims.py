@@ -13,6 +13,9 @@ from dice_jax import analysis
 from dice_jax.__main__ import main
 from dice_jax.theory.claim_checks import CHECKS
 
+# One worker runs the module: all statements are tested once, which takes half a minute.
+pytestmark = pytest.mark.xdist_group("claims")
+
 IDS = [f"C{i}" for i in range(1, 23)]
 
 
