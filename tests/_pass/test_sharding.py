@@ -6,7 +6,7 @@ from tests.programs.sharding.pixels import CASES, FURTHER
 from tests.support.processes import FULL, sharding_facts
 
 # One worker runs the module: its fixture compiles for a long time.
-pytestmark = pytest.mark.xdist_group("sharding")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]
 
 
 @pytest.fixture(scope="module")

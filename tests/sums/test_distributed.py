@@ -13,7 +13,7 @@ from tests.support.processes import free_port, sharding_facts, start
 pytest.importorskip("flax", reason=WITHOUT_EXTRA)
 
 # One worker runs the module: its fixture compiles for a long time.
-pytestmark = pytest.mark.xdist_group("distributed")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
 
 
 @pytest.fixture(scope="module")
