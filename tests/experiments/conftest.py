@@ -41,3 +41,9 @@ def finished(tmp_path_factory) -> Path:
             return out
     shutil.copytree(shared, out)
     return out
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

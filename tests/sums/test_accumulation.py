@@ -15,8 +15,12 @@ from tests.support import networks
 from tests.support.compiled import compiled
 from tests.support.networks import in_microbatches, relative_error
 
+
 # One worker runs the tests that share the U-Net's programs.
-of_the_unet = pytest.mark.xdist_group("accumulation of a U-Net")
+def of_the_unet(test):
+    return pytest.mark.slow(pytest.mark.xdist_group("accumulation of a U-Net")(test))
+
+
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

@@ -14,7 +14,7 @@ from dice_jax.__main__ import main
 from dice_jax.theory.claim_checks import CHECKS
 
 # One worker runs the module: all statements are tested once, which takes half a minute.
-pytestmark = pytest.mark.xdist_group("claims")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("claims")]
 
 IDS = [f"C{i}" for i in range(1, 23)]
 

@@ -12,7 +12,7 @@ from experiments.images.masks import gaussian_blur, make_images
 from experiments.images.shapes import SHAPES
 
 # One worker runs the module: its tests look at the same few draws.
-pytestmark = pytest.mark.xdist_group("masks")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("masks")]
 
 _TOUCHING = np.ones((3, 3))
 
