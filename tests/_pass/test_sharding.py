@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.programs.sharding.pixels import CASES, FURTHER
+from tests.programs.sharding.pixels import CASES, FURTHER_CASES
 from tests.support.processes import FULL, sharding_facts
 
 # One worker runs the module: its fixture compiles for a long time.
@@ -32,10 +32,10 @@ def test_inside_shard_map_each_device_goes_in_tiles(results, case):
     assert result["temporaries"] < 30_000
 
 
-def test_whatever_reads_pixels_under_jit_is_cut_rightly(results):
+@pytest.mark.parametrize("case", FURTHER_CASES, ids=" ".join)
+def test_whatever_reads_pixels_under_jit_is_cut_rightly(results, case):
     """Weights of another shape, regions, options, uneven shards, second derivatives, vmap."""
-    further = {name: r for name, r in results.items() if name.startswith("further")}
-    assert len(further) == 2 * len(FURTHER) - 1  # One is for one kind of mesh only.
-    for name, result in further.items():
-        assert result["moves"] == 0, name
-        assert result["error"] < 1e-5, name
+    result = results[" ".join(case)]
+    assert "problem" not in result, result["problem"]
+    assert result["moves"] == 0
+    assert result["error"] < 1e-5
