@@ -1,10 +1,31 @@
-"""Test settings: strict dtype promotion for the doctests and the tests alike."""
+"""Test settings: shared compiled programs, strict dtype promotion, for doctests and tests alike."""
 
 import os
+from pathlib import Path
 
 # The tests must not depend on whether this machine has an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The tests compile more than they compute. One directory of compiled programs serves all workers,
+# the processes that tests start, and the next run. JAX finds a program by its text and options.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "compiled")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+# Compiled quickly, because most programs run once and on few numbers. What a compiled program holds
+# is tested with `tests.support.compiled`. XLA_FLAGS="" runs everything at XLA's own level.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
+import pytest
 
+# Programs are run by tests, and what tests share has no examples.
+collect_ignore = ["tests/programs", "tests/support"]
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Free the memory of a module's programs; the directory above still has them."""
+    yield
+    jax.clear_caches()

@@ -367,9 +367,12 @@ def _calibration(
     edges = (np.arange(bins + 1) / bins).astype(dtype)
     edges[0], edges[-1] = -np.inf, np.inf
 
-    def terms(p: jax.Array, y: jax.Array, edges: jax.Array) -> dict[str, jax.Array]:
-        p, y = (x[..., None] for x in _unit_terms(p, y, dtype))
-        inside_bin = (p >= edges[:-1]) & (p < edges[1:])
+    def terms(p: jax.Array, y: jax.Array, edges: jax.Array, *, axis: int) -> dict[str, jax.Array]:
+        p, y = (jnp.expand_dims(x, axis) for x in _unit_terms(p, y, dtype))
+        ones = (1,) * (p.ndim - 1)
+        edges = edges.reshape(*ones, -1) if axis else edges.reshape(-1, *ones)
+        low, high = (jax.lax.slice_in_dim(edges, k, k + bins, axis=axis) for k in (0, 1))
+        inside_bin = (p >= low) & (p < high)
         # A NaN is in no bin: it makes all of them NaN.
         member = jnp.where(jnp.isnan(p), p, inside_bin.astype(dtype))
         return {"in bin": member, "confidence": p * member, "hits": y * member}
@@ -418,7 +421,7 @@ def _brier_score(
 ) -> Scores:
     dtype = checks.accumulation_dtype(probabilities, targets, where)
 
-    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    def terms(p: jax.Array, y: jax.Array, *, axis: int) -> dict[str, jax.Array]:
         p, y = _unit_terms(p, y, dtype)
         return {"error": jnp.square(p - y)}
 

@@ -152,14 +152,14 @@ def test_a_pass_is_mapped_and_differentiated_to_any_order(kept):
                 )
                 return sum(jnp.sum(a * b) for a, b in zip(slope, along, strict=True))
 
-            return jax.grad(curvature, (0, 1, 2))(x, w, powers[1])
+            return jax.jit(jax.grad(curvature, (0, 1, 2)))(x, w, powers[1])
 
         def mapped(f):
             loss = jax.vmap(
                 jax.vmap(jax.grad(lambda *a: jnp.sum(f(*a) ** 2), (0, 3)), (None, None, 0, None)),
                 (None, None, None, 0),
             )
-            return loss(x, w, mask, powers)
+            return jax.jit(loss)(x, w, mask, powers)
 
         for what in (third, mapped):
             actual, expected = what(passed), what(written_out)

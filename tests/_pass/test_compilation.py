@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dice_jax as dj
+from tests.support.compiled import compiled
 
 SIXTEEN = (16, 256, 256)
 
@@ -51,8 +52,8 @@ def test_a_call_outside_jit_is_traced_once_per_shape_whatever_the_values(call, t
 
 
 def programs(loss, x, y):
-    compiled = jax.jit(jax.value_and_grad(loss)).lower(x, y).compile()
-    return compiled.as_text(), compiled.memory_analysis().temp_size_in_bytes
+    program = compiled(jax.jit(jax.value_and_grad(loss)).lower(x, y))
+    return program.as_text(), program.memory_analysis().temp_size_in_bytes
 
 
 def dice(x, y):

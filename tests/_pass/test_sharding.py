@@ -2,27 +2,21 @@
 
 import pytest
 
-from tests.support.processes import report_of
+from tests.programs.sharding.pixels import CASES, FURTHER_CASES
+from tests.support.processes import FULL, sharding_facts
 
 # One worker runs the module: its fixture compiles for a long time.
-pytestmark = pytest.mark.xdist_group("sharding")
-
-SPECS = ["batch", "height", "both"]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]
 
 
 @pytest.fixture(scope="module")
 def results():
-    return report_of("tests.programs.sharded_pass", devices=8)
+    return sharding_facts("pixels", FULL)
 
 
-KINDS = ["jit {}", "shard_map {} check_vma=True", "shard_map {} check_vma=False"]
-
-
-@pytest.mark.parametrize("name", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_sharded_pixels_give_the_same_numbers_and_only_sums_travel(results, name, spec, kind):
-    result = results[f"{name} {kind.format(spec)}"]
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_sharded_pixels_give_the_same_numbers_and_only_sums_travel(results, case):
+    result = results[" ".join(case)]
     assert result["value_error"] < 1e-6
     assert result["gradient_error"] < 1e-5
     assert result["moves"] == 0
@@ -30,20 +24,18 @@ def test_sharded_pixels_give_the_same_numbers_and_only_sums_travel(results, name
     assert result["keeps_sharding"]
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_device_goes_in_tiles(results, name, spec, kind):
+@pytest.mark.parametrize("case", [c for c in CASES if c[1] != "jit"], ids=" ".join)
+def test_inside_shard_map_each_device_goes_in_tiles(results, case):
     """No image-sized temporaries: a device holds 50 kB of logits here."""
-    result = results[f"{name} {kind.format(spec)}"]
+    result = results[" ".join(case)]
     assert result["loops"] >= 1
     assert result["temporaries"] < 30_000
 
 
-def test_whatever_reads_pixels_under_jit_is_cut_rightly(results):
+@pytest.mark.parametrize("case", FURTHER_CASES, ids=" ".join)
+def test_whatever_reads_pixels_under_jit_is_cut_rightly(results, case):
     """Weights of another shape, regions, options, uneven shards, second derivatives, vmap."""
-    further = {name: r for name, r in results.items() if name.startswith("further")}
-    assert len(further) == 11
-    for name, result in further.items():
-        assert result["moves"] == 0, name
-        assert result["error"] < 1e-5, name
+    result = results[" ".join(case)]
+    assert "problem" not in result, result["problem"]
+    assert result["moves"] == 0
+    assert result["error"] < 1e-5

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 import dice_jax as dj
 from dice_jax import analysis
 from dice_jax.analysis import Alarm
+from tests.support import WITHOUT_EXTRA
 
 N = 600
 
@@ -250,6 +250,7 @@ def test_an_optax_step_returns_the_report_without_retracing():
 
 def test_a_flax_nnx_step_returns_the_report():
     """How to use it with Flax NNX, and at the network's own parameters."""
+    nnx = pytest.importorskip("flax.nnx", reason=WITHOUT_EXTRA)
     targets = _targets()
     inputs = jnp.asarray(
         np.random.default_rng(5).normal(size=(N, 3)) + targets[:, None], jnp.float32

@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.support import WITHOUT_EXTRA
+
 DOCS = Path(__file__).parents[2] / "docs"
 # docs/scale.md has a test of its own; docs/coming-from is tested against recorded numbers.
 PAGES = ("index", "concepts", "choosing", "analysis")
@@ -30,6 +32,7 @@ def test_the_page_runs_under_strict_promotion(page):
 
 @pytest.mark.slow
 def test_every_network_of_the_start_page_learns():
+    pytest.importorskip("flax", reason=WITHOUT_EXTRA)
     # Flax and Optax rely on implicit promotion; a reader's session allows it.
     with jax.numpy_dtype_promotion("standard"):
         names = run("start")

@@ -7,12 +7,15 @@ import jax
 import numpy as np
 import pytest
 
+from tests.support import WITHOUT_EXTRA
+
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 
 
 @pytest.fixture(scope="module")
 def page():
     """Run every block of Python on the page, in order, as a reader would."""
+    pytest.importorskip("flax", reason=WITHOUT_EXTRA)
     names: dict = {}
     # Flax and Optax rely on implicit promotion; a reader's session allows it.
     with jax.numpy_dtype_promotion("standard"):

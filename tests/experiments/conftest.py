@@ -1,8 +1,11 @@
 """One tiny finished study that many tests look at."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from experiments.api import run
 from experiments.config import StudyConfig
@@ -25,7 +28,22 @@ TINY = StudyConfig(
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
+    """Give each worker its copy of a study that one of them has run."""
     out = tmp_path_factory.mktemp("study") / "tiny"
-    trained = run((TINY,), out, Progress())
-    assert trained == 2 * 2 * (2 + 2)
+    ours = tmp_path_factory.getbasetemp()
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    shared = (ours.parent if several else ours) / "shared_study" / "tiny"
+    shared.parent.mkdir(exist_ok=True)
+    with FileLock(shared.with_suffix(".lock")):
+        if not shared.exists():
+            assert run((TINY,), out, Progress()) == 2 * 2 * (2 + 2)
+            shutil.copytree(out, shared)
+            return out
+    shutil.copytree(shared, out)
     return out
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -19,7 +19,7 @@ import pytest
 
 import dice_jax as dj
 from tests.support import reference
-from tests.support.processes import report_of
+from tests.support.processes import sharding_facts
 
 CLASSES = 3
 BATCH = (3, 6, 8)  # images, height, width of the shared compiled function
@@ -172,8 +172,13 @@ CASES: dict[str, Case] = {
 
 
 def every_loss(*, but: Callable[[Case], bool] = lambda case: False):
-    names = [name for name, case in CASES.items() if not but(case)]
-    return pytest.mark.parametrize("name", names)
+    # One worker runs all tests of a loss: they share its programs.
+    cases = [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"battery: {name}"))
+        for name, case in CASES.items()
+        if not but(case)
+    ]
+    return pytest.mark.parametrize("name", cases)
 
 
 def test_every_public_loss_is_here():
@@ -415,12 +420,12 @@ def test_merged_parts_equal_the_whole(name):
 
 @pytest.mark.slow
 def test_sharded_equals_the_oracle():
-    """One process with four CPU devices for all losses: it starts slowly."""
-    results = report_of("tests.programs.sharded_battery", devices=4)
+    """One process with eight CPU devices for all losses: it starts slowly."""
+    results = sharding_facts("losses")
     assert set(results) == set(CASES)
     wrong = {
         name: result
         for name, result in results.items()
-        if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 4
+        if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 8
     }
     assert not wrong

@@ -46,17 +46,23 @@ def test_nothing_there_and_nothing_claimed_is_an_index_of_one(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_masked_out_region_has_loss_zero_and_no_gradient_whatever_the_smoothing(name):
     nowhere, y = jnp.zeros(9, bool), jnp.ones(9)
-    for options in (
-        {"smooth": 0.0},
-        {"smooth": 1.0},
-        {"smooth": 0.0, "smooth_denominator": 1e-7},
-        {"smooth": 1.0, "smooth_denominator": 3.0},
-    ):
-        value, gradient = jax.value_and_grad(
-            lambda p, o=options: LOSSES[name](dj.region_sums(p, y, where=nowhere), **o)
-        )(jnp.full(9, 0.5))
-        assert value == 0
-        np.testing.assert_array_equal(gradient, np.zeros(9))
+
+    @jax.jit
+    @jax.vmap
+    def both(smooth, denominator):
+        def loss(p):
+            sums = dj.region_sums(p, y, where=nowhere)
+            one = LOSSES[name](sums, smooth=smooth)
+            return jnp.stack(
+                [one, LOSSES[name](sums, smooth=smooth, smooth_denominator=denominator)]
+            )
+
+        p = jnp.full(9, 0.5)
+        return loss(p), jax.jacobian(loss)(p)
+
+    values, gradients = both(jnp.array([0.0, 1.0, 0.0, 1.0]), jnp.array([1.0, 1.0, 1e-7, 3.0]))
+    np.testing.assert_array_equal(values, np.zeros((4, 2)))
+    np.testing.assert_array_equal(gradients, np.zeros((4, 2, 9)))
 
 
 def test_a_masked_out_region_has_no_cross_entropy():
@@ -90,18 +96,25 @@ def test_no_smoothing_and_an_empty_target_at_any_logit(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("target", [0, 1])
-@pytest.mark.parametrize("smooth", [0.0, 1e-5, 1.0])
-def test_saturated_predictions_give_finite_values_and_gradients(name, target, smooth):
-    for logit in (-1e4, -104.0, -20.0, 0.0, 20.0, 104.0, 1e4):
-        value, gradient = jax.value_and_grad(
-            lambda x: LOSSES[name](
-                dj.sigmoid_region_sums(x, jnp.full(5, target)), smooth=smooth
-            ).sum()
-        )(jnp.full(5, logit))
-        chex.assert_tree_all_finite((value, gradient))
-        # Towards the target, or not at all.
-        assert (np.asarray(gradient) * (1 if target == 0 else -1) >= 0).all()
+def test_saturated_predictions_give_finite_values_and_gradients(name):
+    logits = np.array([-1e4, -104.0, -20.0, 0.0, 20.0, 104.0, 1e4], np.float32)
+    targets, smoothings = np.array([0, 1]), np.array([0.0, 1e-5, 1.0], np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def both(logit, target, smooth):
+        def loss(x):
+            sums = dj.sigmoid_region_sums(x, jnp.full(5, target))
+            return LOSSES[name](sums, smooth=smooth).sum()
+
+        return jax.value_and_grad(loss)(jnp.full(5, logit))
+
+    every = np.meshgrid(logits, targets, smoothings, indexing="ij")
+    values, gradients = both(*(jnp.asarray(a.ravel()) for a in every))
+    chex.assert_tree_all_finite((values, gradients))
+    # Towards the target, or not at all.
+    sign = np.where(every[1].ravel() == 0, 1, -1)
+    assert (np.asarray(gradients) * sign[:, None] >= 0).all()
 
 
 def test_cross_entropy_is_exact_where_probabilities_round():

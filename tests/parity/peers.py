@@ -38,8 +38,12 @@ def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _of_jax(function: Callable[[Any], jax.Array], primal: Any) -> Result:
-    value, pull = jax.vjp(function, primal)
-    (gradient,) = pull(jnp.asarray(_cotangent(value.shape), value.dtype))
+    @jax.jit  # one program: its parts, each compiled on its own, would take several times as long
+    def both(primal: Any) -> Any:
+        value, pull = jax.vjp(function, primal)
+        return value, pull(jnp.asarray(_cotangent(value.shape), value.dtype))[0]
+
+    value, gradient = both(primal)
     return np.asarray(value), [np.asarray(g) for g in jax.tree.leaves(gradient)]
 
 

@@ -36,6 +36,7 @@ def agree(result, value, gradients):
         np.testing.assert_allclose(slope.ravel(), gradient, rtol=0, atol=5e-6 * scale)
 
 
+@pytest.mark.slow  # each compiles briefly, and there are nearly two hundred
 @every_line
 def test_ours_gives_what_was_recorded(line, ours):
     recorded = read(line.peer).get(line.key)

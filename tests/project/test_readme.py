@@ -6,11 +6,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+
+from tests.support import WITHOUT_EXTRA
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_training_step_runs_and_learns():
+    pytest.importorskip("flax", reason=WITHOUT_EXTRA)
     (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names = {}
     exec(compile(block, str(README), "exec"), names)

@@ -9,17 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 import dice_jax as dj
 from tests.support import networks
+from tests.support.compiled import compiled
 from tests.support.networks import in_microbatches, relative_error
+
+
+# One worker runs the tests that share the U-Net's programs.
+def of_the_unet(test):
+    return pytest.mark.slow(pytest.mark.xdist_group("accumulation of a U-Net")(test))
+
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 @pytest.fixture(scope="module")
-def compiled():
+def accumulation():
     """Compile accumulation of the U-Net once for each number of microbatches and type."""
     done = {}
 
@@ -30,7 +36,10 @@ def compiled():
                 params = jax.tree.map(lambda p: p.astype(dtype), networks.unet()[1])
                 data = in_microbatches(networks.batch(images, dtype=dtype), microbatches)
                 f = jax.jit(dj.accumulated_value_and_grad(networks.unet_sums, networks.unet_loss))
-                done[key] = f.lower(params, data).compile(), params, data
+                lowered = f.lower(params, data)
+                # Memory and layout are looked at in float32, values in either.
+                program = compiled(lowered) if dtype == "float32" else lowered.compile()
+                done[key] = program, params, data
         return done[key]
 
     return get
@@ -57,10 +66,13 @@ def pieces_of(data):
     return [structure.unflatten([x[k] for x in leaves]) for k in range(len(leaves[0]))]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("microbatches", [1, 2, 4, 16])
-def test_a_unet_in_microbatches_equals_the_whole_batch(compiled, whole, microbatches, dtype):
-    program, params, data = compiled(microbatches, dtype)
+@of_the_unet
+# Every number in float64 is part of `python -m pytest -m huge tests/sums/test_combinations.py`.
+@pytest.mark.parametrize(
+    ("microbatches", "dtype"), [(1, "float32"), (16, "float32"), (2, "float64"), (4, "float64")]
+)
+def test_a_unet_in_microbatches_equals_the_whole_batch(accumulation, whole, microbatches, dtype):
+    program, params, data = accumulation(microbatches, dtype)
     with jax.enable_x64(dtype == "float64"):
         loss, gradients = jax.device_get(program(params, data))
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, whole(dtype)[1])
@@ -68,6 +80,7 @@ def test_a_unet_in_microbatches_equals_the_whole_batch(compiled, whole, microbat
     assert relative_error(gradients, whole(dtype)[1]) < TOLERANCE[dtype]
 
 
+@of_the_unet
 def test_averaging_the_microbatches_is_another_loss(whole):
     # The control: data on which the tests above can fail.
     step = jax.jit(jax.value_and_grad(networks.whole_loss))
@@ -77,17 +90,19 @@ def test_averaging_the_microbatches_is_another_loss(whole):
     assert relative_error(gradients, whole()[1]) > 0.02
 
 
-def test_memory_is_that_of_one_microbatch(compiled):
+@of_the_unet
+def test_memory_is_that_of_one_microbatch(accumulation):
     def temporary(*key):
-        return compiled(*key)[0].memory_analysis().temp_size_in_bytes
+        return accumulation(*key)[0].memory_analysis().temp_size_in_bytes
 
     many, few, one_piece = temporary(16), temporary(2, "float32", 2), temporary(1)
     assert many < 1.05 * few
     assert one_piece > 6 * many  # otherwise the line above would say nothing
 
 
-def test_convolutions_in_the_loops_keep_the_layout_that_xla_cpu_is_fast_in(compiled):
-    layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", compiled(4)[0].as_text()))
+@of_the_unet
+def test_convolutions_in_the_loops_keep_the_layout_that_xla_cpu_is_fast_in(accumulation):
+    layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", accumulation(16)[0].as_text()))
     assert layouts == {"b01f_01io->b01f"}
 
 
@@ -299,17 +314,9 @@ def test_under_vmap_with_an_axis_name_the_batch_is_spread_over_the_lanes():
 # What a whole batch sees, and a microbatch does not.
 
 
-class Dropping(nnx.Module):
-    def __init__(self, *, rngs):
-        self.first = nnx.Linear(1, 8, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5)
-        self.last = nnx.Linear(8, 1, rngs=rngs)
-
-    def __call__(self, x, *, rngs):
-        return self.last(self.dropout(nnx.relu(self.first(x)), rngs=rngs))[..., 0]
-
-
 def test_dropout_with_the_key_in_the_microbatch():
+    from tests.support.flax_modules import Dropping, nnx
+
     graph, params = nnx.split(Dropping(rngs=nnx.Rngs(0)))
 
     def sums_fn(params, microbatch):
@@ -328,18 +335,9 @@ def test_dropout_with_the_key_in_the_microbatch():
     assert run(0) != run(1)  # the masks do depend on the key
 
 
-class Normalising(nnx.Module):
-    def __init__(self, *, rngs):
-        self.first = nnx.Linear(1, 8, rngs=rngs)
-        self.norm = nnx.BatchNorm(8, rngs=rngs)
-        self.last = nnx.Linear(8, 1, rngs=rngs)
-
-    def __call__(self, x, *, frozen):
-        x = self.norm(self.first(x), use_running_average=frozen)
-        return self.last(nnx.relu(x))[..., 0]
-
-
 def test_batch_norm_with_statistics_from_a_pass_of_their_own():
+    from tests.support.flax_modules import Normalising, nnx
+
     graph, params, rest = nnx.split(Normalising(rngs=nnx.Rngs(0)), nnx.Param, ...)
     image, target = small_data()
 

@@ -1,0 +1,3 @@
+"""What tests share."""
+
+WITHOUT_EXTRA = 'needs Flax and Orbax: pip install -e ".[test]"'

@@ -1,45 +1,21 @@
-"""A small Flax NNX U-Net and a batch with uneven foreground, shared by the tests of scale."""
+"""A small U-Net with its parameters, and a batch with uneven foreground, for the tests of scale."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 import dice_jax as dj
 
 CLASSES = 3
 
 
-class Block(nnx.Module):
-    def __init__(self, features_in, features_out, *, rngs):
-        self.convolve = nnx.Conv(features_in, features_out, (3, 3), rngs=rngs)
-        self.norm = nnx.GroupNorm(features_out, num_groups=2, rngs=rngs)
-
-    def __call__(self, x):
-        return nnx.relu(self.norm(self.convolve(x)))
-
-
-class UNet(nnx.Module):
-    """One level down and up again, a skip connection, and a head without a ReLU before it."""
-
-    def __init__(self, *, width=4, classes=CLASSES, rngs):
-        self.down = Block(1, width, rngs=rngs)
-        self.middle = Block(width, 2 * width, rngs=rngs)
-        self.up = nnx.Conv(3 * width, width, (3, 3), rngs=rngs)
-        self.head = nnx.Conv(width, classes, (1, 1), rngs=rngs)
-
-    def __call__(self, image):
-        skip = self.down(image)
-        low = self.middle((skip[:, ::2] + skip[:, 1::2])[:, :, ::2])
-        high = jnp.repeat(jnp.repeat(low, 2, axis=1), 2, axis=2)
-        return self.head(self.up(jnp.concatenate([high, skip], axis=-1)))
-
-
 @functools.cache
 def unet():
     """Give the U-Net's graph definition and its parameters in float32."""
+    from tests.support.flax_modules import UNet, nnx
+
     # Its own initialisation would compile some dozen programs, in every process of the tests.
     graph, shapes = nnx.split(nnx.eval_shape(lambda: UNet(rngs=nnx.Rngs(0))))
     rng = np.random.default_rng(0)
@@ -65,6 +41,8 @@ def batch(images=16, size=16, dtype=np.float32):
 
 def unet_sums(params, piece):
     """Compute the sums of one piece of the batch."""
+    from tests.support.flax_modules import nnx
+
     graph, _ = unet()
     image, labels = piece
     # Flax mixes float32 and float64 in its normalisation.

@@ -1,20 +1,45 @@
-"""Runs a module of the tests in a process of its own, which has several CPU devices."""
+"""Processes of their own for tests: with several CPU devices, or several that work together."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# For programs that run once: compiling them well would take longer than running them does.
+FAST = "--xla_backend_optimization_level=0"
+# For what is measured in the compiled program: as users compile.
+FULL = "--xla_backend_optimization_level=3"
 
 
-def report_of(module, devices):
-    """Run a module and read the JSON that it prints."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-m", module],
-        capture_output=True,
+def start(module, *arguments, flags=FAST, devices=1, **environment):
+    """Start a module of the tests as a program; its output is read with ``communicate``."""
+    flags = f"--xla_force_host_platform_device_count={devices} {flags}"
+    environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=600,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+
+
+def sharding_facts(section, flags=FAST):
+    """Measure one section of `tests.programs.sharding` on eight CPU devices."""
+    process = start("tests.programs.sharding", section, flags=flags, devices=8)
+    try:
+        output, problems = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, problems
+    return json.loads(output)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]

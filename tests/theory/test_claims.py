@@ -13,6 +13,9 @@ from dice_jax import analysis
 from dice_jax.__main__ import main
 from dice_jax.theory.checks import CHECKS, dynamics, gradient, optima, pooling, variants
 
+# One worker runs the module: all statements are tested once, which takes half a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("claims")]
+
 IDS = [s.id for s in analysis.STATEMENTS]
 
 

@@ -1,5 +1,6 @@
 """The synthetic images: the fraction is hit, shapes are theirs, the seed decides everything."""
 
+import functools
 import itertools
 
 import jax
@@ -10,9 +11,13 @@ from scipy import ndimage
 from experiments.images.masks import gaussian_blur, make_images
 from experiments.images.shapes import SHAPES
 
+# One worker runs the module: its tests look at the same few draws.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("masks")]
+
 _TOUCHING = np.ones((3, 3))
 
 
+@functools.lru_cache(maxsize=16)
 def _draw(shape, objects, fraction, seed=3, noise=0.2, **more):
     """Few shapes of arrays, so that few programs are compiled."""
     drawn = make_images(
@@ -41,7 +46,7 @@ def test_fraction_is_hit_and_the_seed_decides_every_bit(shape, objects):
         # Sizes differ, by as much as the shape says.
         spread = np.log(sizes).std()
         assert 0.8 < spread / SHAPES[shape].spread < 1.3
-    again = _draw(shape, objects, fraction)
+    again = _draw.__wrapped__(shape, objects, fraction)
     assert images.tobytes() == again[0].tobytes()
     assert masks.tobytes() == again[1].tobytes()
     other = _draw(shape, objects, fraction, seed=4)
