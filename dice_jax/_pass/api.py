@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from dice_jax._pass.cpu_tiles import should_tile
-from dice_jax._pass.op import Arrays, evaluated, total
+from dice_jax._pass.op import Arrays
 from dice_jax._pass.tpu_blocks import should_block
 
 __all__ = ["sum_over_pixels"]
