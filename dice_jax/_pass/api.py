@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from dice_jax._pass.cpu_tiles import should_tile
-from dice_jax._pass.op import Arrays
+from dice_jax._pass.explicit_mesh import each_device_its_own, pixel_spec
+from dice_jax._pass.op import Arrays, evaluated, total
 from dice_jax._pass.tpu_blocks import should_block
 
 __all__ = ["sum_over_pixels"]
@@ -47,6 +48,17 @@ def sum_over_pixels(
         float32).
     """
     shape = operands[0].shape[:ndim]
+    if not jax.sharding.get_abstract_mesh().manual_axes and (spec := pixel_spec(operands, ndim)):
+        return each_device_its_own(
+            lambda own, shared: sum_over_pixels(terms, own, axes, ndim, shared),
+            operands,
+            shared,
+            axes,
+            spec,
+        )
+    if not _is_large(shape, axes) or _partly_manual():
+        values = evaluated(terms(*operands, *shared, axis=-1))
+        return jax.tree.map(lambda value: total(value, axes), values)
     # jax.extend, which it stands on, takes longer to import than the rest of the library.
     from dice_jax._pass.primitive import bound_pass
 

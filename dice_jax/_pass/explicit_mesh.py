@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dice_jax._pass.op import Arrays
@@ -69,7 +70,11 @@ def each_device_its_own(
 
     specs = tuple(map(cut, operands)), tuple(P() for _ in shared)
     batch = P(*(names for k, names in enumerate(spec) if k not in axes))
-    given = jax.tree.map(jax.sharding.reshard, (operands, shared), specs)
+    given = jax.tree.map(
+        lambda x, spec: jax.sharding.reshard(x, NamedSharding(mesh, spec)),
+        (operands, shared),
+        specs,
+    )
     return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=batch)(*given)
 
 
