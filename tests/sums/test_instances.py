@@ -98,7 +98,8 @@ def test_long_objects_do_not_drift():
 def blob_losses(p, y, instances):
     objects = dj.instance_region_sums(p, y, instances, num_instances=OBJECTS)
     background = dj.region_sums(p, y, where=instances == 0)
-    return dj.dice_loss(objects + background, smooth=1e-5), objects.count > 0
+    blobs = objects + background.broadcast_to(objects.shape)
+    return dj.dice_loss(blobs, smooth=1e-5), objects.count > 0
 
 
 def component_losses(p, y, instances):
