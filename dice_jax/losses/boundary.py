@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,38 +12,104 @@ from jax.typing import ArrayLike
 from dice_jax._core import checks
 from dice_jax._core.safe_math import power, ratio
 from dice_jax.images.distance import Spacing, signed_distance
+from dice_jax.losses.of_arrays import (
+    ArraySums,
+    Request,
+    binary_request,
+    loss_of,
+    sums_of,
+    sums_or_arrays,
+)
+from dice_jax.sums.additive import option
 from dice_jax.sums.operands import binary_operands, floating, inside, soft_targets, weighted_sums
 
-__all__ = ["boundary_loss", "hausdorff_distance_loss"]
+__all__ = [
+    "BoundarySums",
+    "HausdorffDistanceSums",
+    "boundary_loss",
+    "boundary_sums",
+    "hausdorff_distance_loss",
+    "hausdorff_distance_sums",
+]
 
 
-def boundary_loss(
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BoundarySums(ArraySums):
+    r"""What `boundary_loss` is a function of; made by `boundary_sums`.
+
+    Args:
+        product: Σ φ·p.
+        count: Σ 1, the number of pixels.
+    """
+
+    product: jax.Array
+    count: jax.Array
+
+    @staticmethod
+    def terms(p: jax.Array, phi: jax.Array) -> dict[str, jax.Array]:
+        """Compute the terms of the sums, pixel by pixel."""
+        return {"product": p * phi}
+
+
+def boundary_sums(
     probabilities: ArrayLike,
     signed_distances: ArrayLike,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
-) -> jax.Array:
-    r"""Boundary loss: the mean of φ·p, with φ the signed distance to the target's boundary.
+) -> BoundarySums:
+    r"""Sums of the boundary loss, to merge, stream or accumulate.
 
-    Its gradient at a pixel is φ over the number of pixels, whatever the prediction. It is
-    negative at the truth, and an empty target has φ = 0: combine it with a Dice loss.
+    Compute the distances of a whole image before it is cut into pieces.
 
     Args:
         probabilities: [...], floating in [0, 1].
+        signed_distances: φ [...], floating, negative inside: from `signed_distance` of the targets.
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+
+    Returns:
+        `BoundarySums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> p, phi = jnp.array([1.0, 0.0, 0.5, 1.0]), dj.signed_distance(jnp.array([0, 0, 1, 1]))
+        >>> parts = [dj.boundary_sums(p[k : k + 2], phi[k : k + 2]) for k in (0, 2)]
+        >>> print(dj.boundary_loss(sum(parts)))
+        -0.125
+
+    References:
+        Kervadec et al. (2019), https://arxiv.org/abs/1812.07032, equation 5.
+    """
+    return sums_of(BoundarySums, _boundary_request(probabilities, signed_distances, axis, where))
+
+
+@sums_or_arrays(BoundarySums, boundary_sums)
+def boundary_loss(
+    probabilities: ArrayLike | BoundarySums,
+    signed_distances: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Boundary loss, of probabilities and distances or of `boundary_sums`, per region.
+
+    The mean of φ·p, with φ the signed distance to the target's boundary. Its gradient at a pixel is
+    φ over the number of pixels, whatever the prediction. It is negative at the truth, and an empty
+    target has φ = 0: combine it with a Dice loss.
+
+    Args:
+        probabilities: [...], floating in [0, 1]; or `boundary_sums`, without ``signed_distances``.
         signed_distances: φ [...], floating, negative inside: from `signed_distance` of the targets,
             which can be computed once, when the data are made.
         axis: the axes that one region runs over; ``None`` pools everything.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
 
     Returns:
         An array of the shape of ``jnp.sum(probabilities, axis)``, in units of the distances; 0
         where no pixel was counted.
-
-    Raises:
-        TypeError: if an argument is not floating.
-        ValueError: if shapes or an axis do not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -57,12 +123,70 @@ def boundary_loss(
         Kervadec et al., Boundary loss for highly unbalanced segmentation (2019),
         https://arxiv.org/abs/1812.07032, equation 5.
     """
-    distances = floating("signed_distances", signed_distances)
-    p, phi, where, axes = binary_operands("probabilities", probabilities, distances, axis, where)
-    return _boundary_loss(p, phi, where, axes=axes)
+    request = _boundary_request(probabilities, signed_distances, axis, where)
+    return loss_of(_mean_product, request)
 
 
-def hausdorff_distance_loss(
+def _mean_product(s: BoundarySums) -> jax.Array:
+    return ratio(s.product, s.count, jnp.zeros_like(s.count))
+
+
+def _boundary_request(
+    probabilities: Any, distances: Any, axis: checks.Axis, where: ArrayLike | None
+) -> Request | BoundarySums:
+    if not isinstance(probabilities, BoundarySums):
+        distances = floating("signed_distances", distances)
+    return binary_request(BoundarySums, probabilities, distances, axis, where)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HausdorffDistanceSums(ArraySums):
+    r"""What `hausdorff_distance_loss` is a function of; made by `hausdorff_distance_sums`.
+
+    Args:
+        error: Σ (p − y)²·(d_p^α + d_y^α).
+        count: Σ 1, the number of pixels.
+        spacing: the size of a pixel along each axis.
+        alpha: α. Sums of different α or spacing cannot be added.
+    """
+
+    error: jax.Array
+    count: jax.Array
+    spacing: Any = dataclasses.field(metadata=option(open_at_least=True))
+    alpha: Any = dataclasses.field(metadata=option(open_at_least=True))
+
+    @classmethod
+    def fields(
+        cls,
+        predictions: jax.Array,
+        targets: jax.Array,
+        where: jax.Array | None,
+        axes: tuple[int, ...],
+        *options: Any,
+    ) -> dict[str, jax.Array]:
+        """Sum the weighted errors over pooled pixels."""
+        steps, alpha = options
+        dtype = checks.accumulation_dtype(predictions, targets, where)
+        half = jnp.asarray(0.5, dtype)
+
+        def weight(mask: jax.Array) -> jax.Array:
+            distance = jnp.abs(signed_distance(mask, axis=axes, spacing=steps, where=where)).astype(
+                dtype
+            )
+            return power(distance, jnp.asarray(alpha, dtype))
+
+        p = inside(predictions, where).astype(dtype)
+        y = soft_targets(inside(targets, where), dtype)
+        weights = jax.lax.stop_gradient(weight(p > half) + weight(y > half))
+
+        def terms(p: jax.Array, y: jax.Array, d: jax.Array, *, axis: int) -> dict[str, jax.Array]:
+            return {"error": jnp.square(p - y) * d}
+
+        return weighted_sums(terms, (p, y, weights), where, axes, ndim=p.ndim, dtype=dtype)
+
+
+def hausdorff_distance_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
     *,
@@ -70,28 +194,65 @@ def hausdorff_distance_loss(
     where: ArrayLike | None = None,
     spacing: Spacing | None = None,
     alpha: ArrayLike = 2.0,
-) -> jax.Array:
-    r"""Hausdorff distance loss: squared errors, weighed by their distance from both boundaries.
+) -> HausdorffDistanceSums:
+    r"""Sums of the Hausdorff distance loss, to merge or accumulate over whole images.
 
-    The mean of (p − y)²·(d_p^α + d_y^α), with d_y and d_p the distances to the boundaries of the
-    target and of the prediction thresholded at ½. The distances are constants in the gradient.
+    Distances are measured within one call. So a piece must hold whole images: the sums of tiles of
+    an image are not those of the image.
 
     Args:
         probabilities: [...], floating in [0, 1].
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (its boundary is at ½).
         axis: the axes that span space and that one region runs over; ``None`` for all.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value, distance and gradient, whatever it holds.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
+        alpha: α > 0, a known number.
+
+    Returns:
+        `HausdorffDistanceSums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.hausdorff_distance_sums(jnp.array([1.0, 0, 0, 0.5]), jnp.array([1, 0, 0, 0]))
+        >>> print(sums.error, dj.hausdorff_distance_loss(sums))
+        4.5 1.125
+
+    References:
+        Karimi & Salcudean (2019), https://arxiv.org/abs/1904.10030, equation 8.
+    """
+    request = _hausdorff_request(probabilities, targets, axis, where, spacing, alpha)
+    return sums_of(HausdorffDistanceSums, request)
+
+
+@sums_or_arrays(HausdorffDistanceSums, hausdorff_distance_sums)
+def hausdorff_distance_loss(
+    probabilities: ArrayLike | HausdorffDistanceSums,
+    targets: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    spacing: Spacing | None = None,
+    alpha: ArrayLike = 2.0,
+) -> jax.Array:
+    r"""Hausdorff distance loss, of probabilities or of `hausdorff_distance_sums`, per region.
+
+    The mean of (p − y)²·(d_p^α + d_y^α), with d_y and d_p the distances to the boundaries of the
+    target and of the prediction thresholded at ½. The distances are constants in the gradient.
+
+    Args:
+        probabilities: [...], floating in [0, 1]; or the sums, without ``targets``, ``spacing`` and
+            ``alpha``.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1] (its boundary is at ½).
+        axis: the axes that span space and that one region runs over; ``None`` for all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel, also from the
+            distances.
         spacing: the size of a pixel along each axis of ``axis``, in that order; ``None`` for 1.
         alpha: α > 0; the paper's is 2.
 
     Returns:
         An array of the shape of ``jnp.sum(probabilities, axis)``, in units of distance^α; 0 where
         no pixel was counted. A mask of one class only has no boundary: its distances are 0.
-
-    Raises:
-        TypeError: if a type is not one of those above.
-        ValueError: if shapes, an axis or ``spacing`` do not fit, or ``alpha`` is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -104,55 +265,24 @@ def hausdorff_distance_loss(
         Karimi & Salcudean, Reducing the Hausdorff distance in medical image segmentation with
         convolutional neural networks (2019), https://arxiv.org/abs/1904.10030, equation 8.
     """
-    checks.check_number("alpha", alpha, open_at_least=True)
-    p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    steps = checks.check_spacing(spacing, axis, p.ndim)
-    return _hausdorff_distance_loss(p, y, where, steps, alpha, axes=axes)
+    request = _hausdorff_request(probabilities, targets, axis, where, spacing, alpha)
+    return loss_of(_mean_error, request)
 
 
-@partial(jax.jit, static_argnames="axes")
-def _boundary_loss(
-    probabilities: jax.Array,
-    signed_distances: jax.Array,
-    where: jax.Array | None,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, signed_distances, where)
-
-    def terms(p: jax.Array, phi: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        return {"product": p.astype(dtype) * phi.astype(dtype)}
-
-    arrays, ndim = (probabilities, signed_distances), probabilities.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype)
-    return ratio(sums["product"], sums["count"], jnp.zeros_like(sums["count"]))
+def _mean_error(s: HausdorffDistanceSums) -> jax.Array:
+    return ratio(s.error, s.count, jnp.zeros_like(s.count))
 
 
-@partial(jax.jit, static_argnames="axes")
-def _hausdorff_distance_loss(
-    probabilities: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    steps: tuple[Any, ...],
+def _hausdorff_request(
+    probabilities: Any,
+    targets: Any,
+    axis: checks.Axis,
+    where: ArrayLike | None,
+    spacing: Spacing | None,
     alpha: ArrayLike,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, targets, where)
-    half = jnp.asarray(0.5, dtype)
-
-    def weight(mask: jax.Array) -> jax.Array:
-        distance = jnp.abs(signed_distance(mask, axis=axes, spacing=steps, where=where)).astype(
-            dtype
-        )
-        return power(distance, jnp.asarray(alpha, dtype))
-
-    p = inside(probabilities, where).astype(dtype)
-    y = soft_targets(inside(targets, where), dtype)
-    weights = jax.lax.stop_gradient(weight(p > half) + weight(y > half))
-
-    def terms(p: jax.Array, y: jax.Array, d: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        return {"error": jnp.square(p - y) * d}
-
-    sums = weighted_sums(terms, (p, y, weights), where, axes, ndim=p.ndim, dtype=dtype)
-    return ratio(sums["error"], sums["count"], jnp.zeros_like(sums["count"]))
+) -> Request | HausdorffDistanceSums:
+    if isinstance(probabilities, HausdorffDistanceSums):
+        return probabilities
+    operands = binary_operands("probabilities", probabilities, targets, axis, where)
+    steps = checks.check_spacing(spacing, axis, operands.predictions.ndim)
+    return Request(HausdorffDistanceSums, operands, {"spacing": steps, "alpha": alpha})

@@ -16,7 +16,7 @@ __all__ = ["matthews_loss"]
 
 @takes_sums
 def matthews_loss(sums: RegionSums, *, smooth: ArrayLike = 0.0) -> jax.Array:
-    r"""One minus the Matthews correlation coefficient (φ) of each region.
+    r"""One minus the Matthews correlation (φ) of `RegionSums`, per region and class.
 
     1 − (TP·TN − FP·FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN)), with the soft confusion matrix
     TP = I, FP = P − I, FN = T − I, TN = N − P − T + I. Unlike Dice it also rewards true negatives.
@@ -57,13 +57,23 @@ def _matthews_loss(sums: RegionSums, smooth: ArrayLike) -> jax.Array:
     smooth = jnp.asarray(smooth, dtype)
     zero, one = jnp.zeros_like(sums.count), jnp.ones_like(sums.count)
     # In fractions of the region: the product of four sums overflows float32 at 2^32 pixels.
-    count = jnp.where(sums.count == 0, one, sums.count + 2 * smooth)
-    prediction = (sums.prediction + smooth) / count
-    target = (sums.target + smooth) / count
-    both = (sums.intersection + smooth) / count
+    size = jnp.where(sums.count == 0, one, sums.count + 2 * smooth)
+    # TN + FP and the like as N − T: 1 − T/N would lose the digits of a rare background.
+    prediction, no_prediction = sums.prediction + smooth, sums.count - sums.prediction + smooth
+    target, no_target = sums.target + smooth, sums.count - sums.target + smooth
+    true_positives, false_positives = (
+        sums.intersection + smooth,
+        sums.prediction - sums.intersection,
+    )
+    false_negatives = sums.target - sums.intersection
+    true_negatives = no_prediction - false_negatives
+    covariance = (true_positives / size) * (true_negatives / size) - (false_positives / size) * (
+        false_negatives / size
+    )
     half = jnp.asarray(0.5, dtype)
-    # One root a factor: their product underflows for a rare class at saturated logits.
-    spread = power(prediction * (1 - prediction), half) * power(target * (1 - target), half)
+    # One root a pair: their product underflows for a rare class at saturated logits.
+    spread = power((prediction / size) * (no_prediction / size), half) * power(
+        (target / size) * (no_target / size), half
+    )
     agrees = jnp.where(sums.prediction == sums.target, one, zero)
-    coefficient = ratio(both - prediction * target, spread, agrees)
-    return jnp.where(sums.count == 0, zero, 1 - coefficient)
+    return jnp.where(sums.count == 0, zero, 1 - ratio(covariance, spread, agrees))

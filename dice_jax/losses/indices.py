@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.safe_math import ratio
+from dice_jax.sums.additive import AdditiveSums
 from dice_jax.sums.region import RegionSums
 
 __all__ = [
+    "Formula",
+    "Fraction",
+    "check_smooth",
     "dice_index",
     "generalized_dice_index",
     "jaccard_index",
+    "smoothed_error",
+    "smoothed_index",
     "squared_dice_index",
     "takes_sums",
+    "tversky_fraction",
     "tversky_index",
 ]
 
@@ -26,21 +37,9 @@ takes_sums = checks.takes(
 )
 
 
-def _smoothed(
-    numerator: jax.Array,
-    denominator: jax.Array,
-    count: jax.Array,
-    smooth: ArrayLike,
-    smooth_denominator: ArrayLike | None,
-) -> jax.Array:
-    """(numerator + s) / (denominator + s'), 1 where it is 0/0 and where no pixel was counted."""
-    dtype, one = numerator.dtype, jnp.ones_like(numerator)
-    below = smooth if smooth_denominator is None else smooth_denominator
-    # Where everything is masked, the smoothing alone must not make an index (0 / 1e-7 = 0, say).
-    nothing = count == 0
-    numerator = jnp.where(nothing, one, numerator + jnp.asarray(smooth, dtype))
-    denominator = jnp.where(nothing, one, denominator + jnp.asarray(below, dtype))
-    return ratio(numerator, denominator, one)
+# What a formula gives: what stands above and below the fraction bar.
+Fraction = tuple[jax.Array, jax.Array]
+Formula = Callable[..., Fraction]
 
 
 def check_smooth(smooth: ArrayLike, smooth_denominator: ArrayLike | None) -> None:
@@ -57,6 +56,112 @@ def check_smooth(smooth: ArrayLike, smooth_denominator: ArrayLike | None) -> Non
     checks.check_number("smooth", smooth)
     if smooth_denominator is not None:
         checks.check_number("smooth_denominator", smooth_denominator)
+
+
+def smoothed_index(
+    formula: Formula,
+    sums: AdditiveSums,
+    smooth: ArrayLike,
+    smooth_denominator: ArrayLike | None = None,
+    **options: ArrayLike,
+) -> jax.Array:
+    """Compute an index (n + s) / (d + s') in [0, 1] from a formula for n and d.
+
+    Args:
+        formula: maps the sums, and options as keywords, to n and d. It is compiled once per shape,
+            so it must be a function of a module, not a closure.
+        sums: what the formula reads.
+        smooth: s, in pixels.
+        smooth_denominator: s', in pixels; ``None`` means s.
+        **options: numbers that the formula needs; each at least 0.
+
+    Returns:
+        The index: 1 at 0/0 and where no pixel was counted.
+
+    Raises:
+        TypeError: if an option is not a number.
+        ValueError: if an option is negative or not finite.
+    """
+    check_smooth(smooth, smooth_denominator)
+    for name, value in options.items():
+        checks.check_number(name, value)
+    return _smoothed_index(formula, sums, smooth, smooth_denominator, options)
+
+
+@partial(jax.jit, static_argnums=0)
+def _smoothed_index(
+    formula: Formula,
+    sums: AdditiveSums,
+    smooth: ArrayLike,
+    smooth_denominator: ArrayLike | None,
+    options: dict[str, ArrayLike],
+) -> jax.Array:
+    numerator, denominator, nothing = _fraction(formula, sums, options)
+    one = jnp.ones_like(numerator)
+    below = smooth if smooth_denominator is None else smooth_denominator
+    # Where everything is masked, the smoothing alone must not make an index (0 / 1e-7 = 0, say).
+    numerator = jnp.where(nothing, one, numerator + jnp.asarray(smooth, one.dtype))
+    denominator = jnp.where(nothing, one, denominator + jnp.asarray(below, one.dtype))
+    return ratio(numerator, denominator, one)
+
+
+def smoothed_error(
+    formula: Formula,
+    sums: AdditiveSums,
+    smooth: ArrayLike,
+    smooth_denominator: ArrayLike | None = None,
+    **options: ArrayLike,
+) -> jax.Array:
+    """Compute a loss 1 − (d − e + s) / (d + s') from a formula for the error e and the size d.
+
+    It is computed as (e + s' − s) / (d + s'): one minus an index near 1 would lose digits.
+
+    Args:
+        formula: maps the sums, and options as keywords, to e and d; a function of a module.
+        sums: what the formula reads.
+        smooth: s, in pixels.
+        smooth_denominator: s', in pixels; ``None`` means s.
+        **options: numbers that the formula needs; each at least 0.
+
+    Returns:
+        The loss: 0 at 0/0 and where no pixel was counted.
+
+    Raises:
+        TypeError: if an option is not a number.
+        ValueError: if an option is negative or not finite.
+    """
+    check_smooth(smooth, smooth_denominator)
+    for name, value in options.items():
+        checks.check_number(name, value)
+    return _smoothed_error(formula, sums, smooth, smooth_denominator, options)
+
+
+@partial(jax.jit, static_argnums=0)
+def _smoothed_error(
+    formula: Formula,
+    sums: AdditiveSums,
+    smooth: ArrayLike,
+    smooth_denominator: ArrayLike | None,
+    options: dict[str, ArrayLike],
+) -> jax.Array:
+    error, size, nothing = _fraction(formula, sums, options)
+    zero = jnp.zeros_like(size)
+    above = jnp.asarray(smooth, zero.dtype)
+    below = above if smooth_denominator is None else jnp.asarray(smooth_denominator, zero.dtype)
+    # Where everything is masked, the smoothing alone must not make a loss.
+    error = jnp.where(nothing, zero, error + (below - above))
+    return ratio(error, jnp.where(nothing, zero, size + below), zero)
+
+
+def _fraction(
+    formula: Formula, sums: AdditiveSums, options: dict[str, ArrayLike]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Give both parts of the fraction, and where nothing was counted."""
+    options = {name: jnp.asarray(value, sums.dtype) for name, value in options.items()}
+    above, below = formula(sums, **options)
+    # A formula may pool the class axis away.
+    count = sums.count if sums.count.ndim == above.ndim else jnp.sum(sums.count, -1)
+    return above, below, count == 0
 
 
 @takes_sums
@@ -91,16 +196,11 @@ def dice_index(
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797 (with squares); Dice,
         Measures of the amount of ecologic association between species (1945).
     """
-    check_smooth(smooth, smooth_denominator)
-    return _dice_index(sums, smooth, smooth_denominator)
+    return smoothed_index(_dice, sums, smooth, smooth_denominator)
 
 
-@jax.jit
-def _dice_index(
-    sums: RegionSums, smooth: ArrayLike, smooth_denominator: ArrayLike | None
-) -> jax.Array:
-    overlap, size = 2 * sums.intersection, sums.prediction + sums.target
-    return _smoothed(overlap, size, sums.count, smooth, smooth_denominator)
+def _dice(s: RegionSums) -> Fraction:
+    return 2 * s.intersection, s.prediction + s.target
 
 
 @takes_sums
@@ -119,10 +219,6 @@ def squared_dice_index(
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
 
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
-
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
@@ -132,16 +228,11 @@ def squared_dice_index(
     References:
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
-    check_smooth(smooth, smooth_denominator)
-    return _squared_dice_index(sums, smooth, smooth_denominator)
+    return smoothed_index(_squared_dice, sums, smooth, smooth_denominator)
 
 
-@jax.jit
-def _squared_dice_index(
-    sums: RegionSums, smooth: ArrayLike, smooth_denominator: ArrayLike | None
-) -> jax.Array:
-    overlap, size = 2 * sums.intersection, sums.prediction_squared + sums.target_squared
-    return _smoothed(overlap, size, sums.count, smooth, smooth_denominator)
+def _squared_dice(s: RegionSums) -> Fraction:
+    return 2 * s.intersection, s.prediction_squared + s.target_squared
 
 
 @takes_sums
@@ -160,10 +251,6 @@ def jaccard_index(
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
 
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
-
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
@@ -174,16 +261,11 @@ def jaccard_index(
         Rahman & Wang, Optimizing intersection-over-union in deep neural networks for image
         segmentation (2016).
     """
-    check_smooth(smooth, smooth_denominator)
-    return _jaccard_index(sums, smooth, smooth_denominator)
+    return smoothed_index(_jaccard, sums, smooth, smooth_denominator)
 
 
-@jax.jit
-def _jaccard_index(
-    sums: RegionSums, smooth: ArrayLike, smooth_denominator: ArrayLike | None
-) -> jax.Array:
-    union = sums.prediction + sums.target - sums.intersection
-    return _smoothed(sums.intersection, union, sums.count, smooth, smooth_denominator)
+def _jaccard(s: RegionSums) -> Fraction:
+    return s.intersection, s.prediction + s.target - s.intersection
 
 
 @takes_sums
@@ -210,10 +292,6 @@ def tversky_index(
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 1 at 0/0.
 
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is missing or not a number.
-        ValueError: if an option is negative or not finite.
-
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
@@ -224,25 +302,36 @@ def tversky_index(
     References:
         Salehi et al., Tversky loss (2017), https://arxiv.org/abs/1706.05721, equation 3.
     """
-    check_smooth(smooth, smooth_denominator)
-    checks.check_number("alpha", alpha)
-    checks.check_number("beta", beta)
-    return _tversky_index(sums, alpha, beta, smooth, smooth_denominator)
+    return smoothed_index(
+        tversky_fraction, sums, smooth, smooth_denominator, alpha=alpha, beta=beta
+    )
 
 
-@jax.jit
-def _tversky_index(
-    sums: RegionSums,
-    alpha: ArrayLike,
-    beta: ArrayLike,
-    smooth: ArrayLike,
-    smooth_denominator: ArrayLike | None,
-) -> jax.Array:
-    alpha, beta = jnp.asarray(alpha, sums.dtype), jnp.asarray(beta, sums.dtype)
-    false_positives = sums.prediction - sums.intersection
-    false_negatives = sums.target - sums.intersection
-    size = sums.intersection + alpha * false_positives + beta * false_negatives
-    return _smoothed(sums.intersection, size, sums.count, smooth, smooth_denominator)
+class Overlap(Protocol):
+    """Sums that know the intersection and both sizes of a region."""
+
+    @property
+    def intersection(self) -> jax.Array: ...
+    @property
+    def prediction(self) -> jax.Array: ...
+    @property
+    def target(self) -> jax.Array: ...
+
+
+def tversky_fraction(s: Overlap, alpha: jax.Array, beta: jax.Array) -> Fraction:
+    """Give I and I + α·FP + β·FN, the fraction of the Tversky index.
+
+    Args:
+        s: the sums.
+        alpha: α, on false positives.
+        beta: β, on false negatives.
+
+    Returns:
+        What stands above and below the bar.
+    """
+    false_positives = s.prediction - s.intersection
+    false_negatives = s.target - s.intersection
+    return s.intersection, s.intersection + alpha * false_positives + beta * false_negatives
 
 
 @takes_sums
@@ -277,26 +366,21 @@ def generalized_dice_index(
     References:
         Sudre et al., Generalised Dice overlap (2017), https://arxiv.org/abs/1707.03237, section 2.
     """
-    check_smooth(smooth, smooth_denominator)
     if not sums.shape:
         raise ValueError(
             "sums must have a class axis last for generalized Dice, got sums of shape (); "
             "write softmax_region_sums(logits, labels), or region_sums with the classes kept"
         )
-    return _generalized_dice_index(sums, smooth, smooth_denominator)
+    return smoothed_index(_generalized_dice, sums, smooth, smooth_denominator)
 
 
-@jax.jit
-def _generalized_dice_index(
-    sums: RegionSums, smooth: ArrayLike, smooth_denominator: ArrayLike | None
-) -> jax.Array:
-    present = sums.target > 0
-    one = jnp.ones_like(sums.target)
-    target = jnp.where(present, sums.target, one)
+def _generalized_dice(s: RegionSums) -> Fraction:
+    present = s.target > 0
+    one = jnp.ones_like(s.target)
+    target = jnp.where(present, s.target, one)
     largest = jnp.max(target, -1, keepdims=True)
     rarest = jnp.min(jnp.where(present, target, largest), -1, keepdims=True)
     # (rarest / T)², not 1/T² rescaled: the latter underflows at T = 1e19 and overflows at 1e-19.
     weights = jnp.where(present, jnp.square(rarest / target), one)
-    overlap = jnp.sum(weights * 2 * sums.intersection, -1)
-    size = jnp.sum(weights * (sums.prediction + sums.target), -1)
-    return _smoothed(overlap, size, jnp.sum(sums.count, -1), smooth, smooth_denominator)
+    overlap = jnp.sum(weights * 2 * s.intersection, -1)
+    return overlap, jnp.sum(weights * (s.prediction + s.target), -1)

@@ -29,7 +29,7 @@ def lovasz_hinge_loss(
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Lovász hinge: the convex surrogate of the Jaccard loss for binary segmentation.
+    r"""Lovász hinge, of logits, per region: a convex surrogate of the Jaccard loss.
 
     Σ_i max(0, m_i)·g_i with hinge errors m = 1 − (2y − 1)·z and g the Jaccard loss's increments as
     the pixels join the set of mistakes, the largest error first. Pixels that tie share their g, so
@@ -84,7 +84,7 @@ def lovasz_softmax_loss(
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Lovász-softmax: the Jaccard loss's extension to probabilities, class by class.
+    r"""Lovász-softmax, of probabilities of classes, per region and class.
 
     For each class Σ_i e_i·g_i with errors e = \|1[y = c] − p_c\| and g the Jaccard loss's
     increments as the pixels join the set of mistakes, the largest error first; pixels that tie
@@ -100,7 +100,7 @@ def lovasz_softmax_loss(
 
     Returns:
         An array [..., C], in [0, 1]. A class that is not there has its largest probability; the
-        paper leaves such classes out of the mean: ``jnp.mean(loss, where=sums.target > 0)`` with
+        paper leaves such classes out of the mean: ``safe_mean(loss, where=sums.target > 0)`` with
         the region's sums. A label out of range outside the mask makes its region NaN.
 
     Raises:

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.safe_math import clamped_log, log_cosh, power, ratio
+from dice_jax._core.safe_math import clamped_log, log_cosh, power
 from dice_jax.losses.indices import (
+    Fraction,
     dice_index,
     generalized_dice_index,
     jaccard_index,
+    smoothed_error,
     squared_dice_index,
     takes_sums,
     tversky_index,
@@ -37,7 +39,7 @@ __all__ = [
 def dice_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Soft Dice loss of each region: the article's.
+    r"""Soft Dice loss of `RegionSums`, per region and class: the article's.
 
     1 − (2I + s) / (P + T + s), with I = Σpy, P = Σp, T = Σy. The article's s = 1 has a price: it is
     counted in pixels, and for a small object (s(1−2π) ≥ 2πT, with π the foreground fraction) it
@@ -75,7 +77,7 @@ def dice_loss(
 def squared_dice_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Dice loss with squared norms below: V-Net's own.
+    r"""Dice loss with squared norms below, of `RegionSums`, per region and class: V-Net's.
 
     1 − (2I + s) / (Σp² + Σy² + s). Unlike `dice_loss`, its gradient vanishes at p = y.
 
@@ -86,10 +88,6 @@ def squared_dice_loss(
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,7 +106,7 @@ def squared_dice_loss(
 def jaccard_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Soft Jaccard (IoU) loss of each region.
+    r"""Soft Jaccard (IoU) loss of `RegionSums`, per region and class.
 
     1 − (I + s) / (P + T − I + s). Within one region its gradient is parallel to that of Dice with
     twice the smoothing: "Jaccard or Dice" is a step size.
@@ -120,10 +118,6 @@ def jaccard_loss(
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -148,7 +142,7 @@ def tversky_loss(
     smooth: ArrayLike = 1.0,
     smooth_denominator: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Tversky loss: Dice with separate prices for false positives and false negatives.
+    r"""Tversky loss of `RegionSums`, per region and class: prices for both mistakes.
 
     1 − (I + s) / (I + α·FP + β·FN + s).
 
@@ -161,10 +155,6 @@ def tversky_loss(
 
     Returns:
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is missing or not a number.
-        ValueError: if an option is negative or not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -186,7 +176,7 @@ def tversky_loss(
 def generalized_dice_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Generalised Dice loss: one Dice over all classes, the rarer the heavier.
+    r"""Generalised Dice loss of `RegionSums`, per region: rare classes weigh more.
 
     1 − (Σ_c 2w_c I_c + s) / (Σ_c w_c (P_c + T_c) + s), w_c = 1/T_c² scaled so that the largest
     finite weight is 1; an absent class takes that largest weight.
@@ -198,10 +188,6 @@ def generalized_dice_loss(
 
     Returns:
         An array of the shape of ``sums`` without its last axis, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite, or ``sums`` has no class axis.
 
     Example:
         >>> import jax.numpy as jnp
@@ -226,7 +212,7 @@ def focal_tversky_loss(
     smooth: ArrayLike = 1.0,
     smooth_denominator: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Focal Tversky loss: a power of the Tversky loss.
+    r"""Focal Tversky loss of `RegionSums`, per region and class: a power of Tversky's.
 
     (1 − Tversky)^γ. The paper writes the exponent 1/γ: its γ = 4/3 is ``gamma=0.75`` here. Below 1
     the slope at a perfect prediction would be infinite; there, it is 0.
@@ -243,8 +229,7 @@ def focal_tversky_loss(
         An array of the shape of ``sums``, in [0, 1]; 0 at 0/0.
 
     Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is missing or not a number.
-        ValueError: if an option is negative (``gamma``: or 0) or not finite.
+        ValueError: if ``gamma`` is not positive, or another option is negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -272,7 +257,7 @@ def _power(loss: jax.Array, gamma: ArrayLike) -> jax.Array:
 def log_dice_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Negative logarithm of the Dice index.
+    r"""Negative logarithm of the Dice index, of `RegionSums`, per region and class.
 
     −log D, with D = (2I + s) / (P + T + s). The logarithm is clamped at −100 (with a zero gradient
     there): without smoothing, D can be 0.
@@ -285,10 +270,6 @@ def log_dice_loss(
     Returns:
         An array of the shape of ``sums``, in [0, 100]; 0 at 0/0.
 
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
-
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
@@ -299,8 +280,7 @@ def log_dice_loss(
     References:
         Wong et al. (2018), https://arxiv.org/abs/1809.00076, equation 2 (with γ = 1).
     """
-    index = dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator)
-    return _minus_log(index)
+    return _minus_log(dice_index(sums, smooth=smooth, smooth_denominator=smooth_denominator))
 
 
 @jax.jit
@@ -316,7 +296,7 @@ def exponential_logarithmic_dice_loss(
     smooth: ArrayLike = 1.0,
     smooth_denominator: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Exponential logarithmic Dice loss: a power of the negative logarithm of Dice.
+    r"""Power of the negative logarithm of Dice, of `RegionSums`, per region and class.
 
     (−log D)^γ, with D = (2I + s) / (P + T + s). Below 1 (the paper's γ is 0.3), the slope at a
     perfect prediction would be infinite; there, it is 0.
@@ -331,8 +311,7 @@ def exponential_logarithmic_dice_loss(
         An array of the shape of ``sums``, in [0, 100^γ]; 0 at 0/0.
 
     Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is missing or not a number.
-        ValueError: if an option is negative (``gamma``: or 0) or not finite.
+        ValueError: if ``gamma`` is not positive, or another option is negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -353,7 +332,7 @@ def exponential_logarithmic_dice_loss(
 def log_cosh_dice_loss(
     sums: RegionSums, *, smooth: ArrayLike = 1.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Log-cosh of the Dice loss.
+    r"""Log-cosh of the Dice loss, of `RegionSums`, per region and class.
 
     log cosh L, with L = 1 − (2I + s) / (P + T + s): damps the gradient by tanh L.
 
@@ -365,10 +344,6 @@ def log_cosh_dice_loss(
     Returns:
         An array of the shape of ``sums``, in [0, log cosh 1]; 0 at 0/0.
 
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`, or an option is not a number.
-        ValueError: if an option is negative or not finite.
-
     Example:
         >>> import jax.numpy as jnp
         >>> import dice_jax as dj
@@ -379,8 +354,7 @@ def log_cosh_dice_loss(
     References:
         Jadon (2020), https://arxiv.org/abs/2006.14822, section III-L.
     """
-    loss = dice_loss(sums, smooth=smooth, smooth_denominator=smooth_denominator)
-    return _log_cosh(loss)
+    return _log_cosh(dice_loss(sums, smooth=smooth, smooth_denominator=smooth_denominator))
 
 
 _log_cosh = jax.jit(log_cosh)
@@ -388,14 +362,14 @@ _log_cosh = jax.jit(log_cosh)
 
 @takes_sums
 def cross_entropy_loss(sums: RegionSums, *, weights: ArrayLike | None = None) -> jax.Array:
-    r"""Categorical cross-entropy of each region, from the sums of a softmax.
+    r"""Categorical cross-entropy of the `RegionSums` of a softmax, per region.
 
     Σ_c F_c / N with F_c = Σ −y_c·log p_c over the pixels; with class weights, as in PyTorch,
     Σ_c w_c F_c / Σ_c w_c T_c. Equal to Optax's and PyTorch's mean over the (unmasked) pixels.
 
     Args:
         sums: with the classes on the last axis, from `softmax_region_sums`.
-        weights: [C], the weight of each class.
+        weights: [C], the weight of each class, at least 0.
 
     Returns:
         An array of the shape of ``sums`` without its last axis, in nats per pixel; 0 where no pixel
@@ -420,31 +394,29 @@ def cross_entropy_loss(sums: RegionSums, *, weights: ArrayLike | None = None) ->
             "sums must have a class axis last for cross_entropy_loss, got sums of shape (); for "
             "binary sums write binary_cross_entropy_loss(sums)"
         )
-    if weights is not None:
-        weights = checks.as_array("weights", weights)
-        if weights.shape != sums.shape[-1:]:
-            raise ValueError(
-                f"weights must have one entry per class, shape {sums.shape[-1:]}, "
-                f"got {checks.describe(weights)}"
-            )
-    return _cross_entropy_loss(sums, weights)
-
-
-@jax.jit
-def _cross_entropy_loss(sums: RegionSums, weights: jax.Array | None) -> jax.Array:
     if weights is None:
-        # The classes share their pixels: any one's count will do.
-        total, size = jnp.sum(sums.foreground_cross_entropy, -1), sums.count[..., 0]
-    else:
-        weights = weights.astype(sums.dtype)
-        total = jnp.sum(weights * sums.foreground_cross_entropy, -1)
-        size = jnp.sum(weights * sums.target, -1)
-    return ratio(total, size, jnp.zeros_like(total))
+        return smoothed_error(_cross_entropy, sums, smooth=0.0)
+    weights = checks.as_array("weights", weights)
+    if weights.shape != sums.shape[-1:]:
+        raise ValueError(
+            f"weights must have one entry per class, shape {sums.shape[-1:]}, "
+            f"got {checks.describe(weights)}"
+        )
+    return smoothed_error(_weighted_cross_entropy, sums, smooth=0.0, weights=weights)
+
+
+def _cross_entropy(s: RegionSums) -> Fraction:
+    # The classes share their pixels: any one's count will do.
+    return jnp.sum(s.foreground_cross_entropy, -1), s.count[..., 0]
+
+
+def _weighted_cross_entropy(s: RegionSums, weights: jax.Array) -> Fraction:
+    return jnp.sum(weights * s.foreground_cross_entropy, -1), jnp.sum(weights * s.target, -1)
 
 
 @takes_sums
 def binary_cross_entropy_loss(sums: RegionSums) -> jax.Array:
-    r"""Binary cross-entropy of each region.
+    r"""Binary cross-entropy of `RegionSums`, per region.
 
     (F + B) / N with F = Σ −y·log p and B = Σ −(1 − y)·log(1 − p): the mean over the pixels.
 
@@ -453,9 +425,6 @@ def binary_cross_entropy_loss(sums: RegionSums) -> jax.Array:
 
     Returns:
         An array of the shape of ``sums``, in nats per pixel; 0 where no pixel was counted.
-
-    Raises:
-        TypeError: if ``sums`` is not `RegionSums`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -467,10 +436,8 @@ def binary_cross_entropy_loss(sums: RegionSums) -> jax.Array:
     References:
         Good, Rational decisions (1952), the logarithmic score.
     """
-    return _binary_cross_entropy_loss(sums)
+    return smoothed_error(_binary_cross_entropy, sums, smooth=0.0)
 
 
-@jax.jit
-def _binary_cross_entropy_loss(sums: RegionSums) -> jax.Array:
-    total = sums.foreground_cross_entropy + sums.background_cross_entropy
-    return ratio(total, sums.count, jnp.zeros_like(total))
+def _binary_cross_entropy(s: RegionSums) -> Fraction:
+    return s.foreground_cross_entropy + s.background_cross_entropy, s.count

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,19 @@ from jax.typing import ArrayLike
 from dice_jax._core import checks
 from dice_jax._core.ranks import over_regions, rank, up_to
 from dice_jax._core.safe_math import power, ratio
-from dice_jax.losses.overlap import tversky_loss
+from dice_jax.losses.indices import smoothed_index, tversky_fraction
+from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, sums_of, sums_or_arrays
+from dice_jax.sums.additive import option
 from dice_jax.sums.operands import class_indicators, class_operands, inside, weighted_sums
 from dice_jax.sums.region import softmax_region_sums
 
-__all__ = ["softmax_focal_loss", "top_k_cross_entropy_loss", "unified_focal_loss"]
+__all__ = [
+    "UnifiedFocalSums",
+    "softmax_focal_loss",
+    "top_k_cross_entropy_loss",
+    "unified_focal_loss",
+    "unified_focal_sums",
+]
 
 
 def softmax_focal_loss(
@@ -26,7 +36,7 @@ def softmax_focal_loss(
     alpha: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Focal loss of every pixel, from softmax logits.
+    r"""Focal loss, of logits of classes, per pixel.
 
     −α_y·(1 − p_y)^γ·log p_y, with p_y the probability of the pixel's class. γ = 0 is cross-entropy.
     (For sigmoid logits, Optax has ``sigmoid_focal_loss``.)
@@ -107,7 +117,7 @@ def top_k_cross_entropy_loss(
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Mean softmax cross-entropy over the hardest pixels of each region.
+    r"""Mean cross-entropy of the hardest pixels, of logits of classes, per region.
 
     The hardest ``fraction`` of the pixels' weight counts, exactly: the pixel at the edge counts in
     part, and pixels that tie there share what is left. (nnU-Net rounds down to whole pixels.)
@@ -173,9 +183,108 @@ def _top_k_cross_entropy_loss(
     return over_regions(hardest, (cross_entropy, where), axes)
 
 
-def unified_focal_loss(
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UnifiedFocalSums(ArraySums):
+    r"""What `unified_focal_loss` is a function of; made by `unified_focal_sums`.
+
+    All fields are [..., C]. What the classes share is the same for each.
+
+    Args:
+        intersection: Σp·y of each class.
+        prediction: Σp of each class.
+        target: Σy of each class.
+        focal: Σ of the weighted cross-entropies; the classes share it.
+        count: Σ 1, the number of pixels; the classes share it.
+        delta: δ. Sums of different δ cannot be added.
+        gamma: γ. Sums of different γ cannot be added.
+    """
+
+    intersection: jax.Array
+    prediction: jax.Array
+    target: jax.Array
+    focal: jax.Array
+    count: jax.Array
+    delta: Any = dataclasses.field(metadata=option(most=1.0))
+    gamma: Any = dataclasses.field(metadata=option(most=1.0))
+
+    @classmethod
+    def fields(
+        cls,
+        predictions: jax.Array,
+        targets: jax.Array,
+        where: jax.Array | None,
+        axes: tuple[int, ...],
+        *options: Any,
+    ) -> dict[str, jax.Array]:
+        """Sum each class's overlap, and the weighted cross-entropies, over pooled pixels."""
+        dtype = checks.accumulation_dtype(predictions, where)
+        delta, gamma = (jnp.asarray(option, dtype) for option in options)
+        classes = predictions.shape[-1]
+        sums = softmax_region_sums(predictions, targets, axis=axes, where=where)
+
+        def terms(
+            x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array, *, axis: int
+        ) -> dict[str, jax.Array]:
+            y = class_indicators(labels, classes, dtype, axis=axis)
+            background, cross_entropy = jnp.take(y, 0, axis), _cross_entropy(x, y, axis)
+            rare = delta * (1 - background) * cross_entropy
+            return {"focal": rare + (1 - delta) * background * _focal(cross_entropy, gamma)}
+
+        arrays, shared = (predictions, targets), (delta, gamma)
+        pixels = weighted_sums(
+            terms, arrays, where, axes, ndim=targets.ndim, dtype=dtype, shared=shared
+        )
+        return {
+            "intersection": sums.intersection,
+            "prediction": sums.prediction,
+            "target": sums.target,
+            "focal": jnp.broadcast_to(pixels["focal"][..., None], sums.shape),
+            "count": jnp.broadcast_to(pixels["count"][..., None], sums.shape),
+        }
+
+
+def unified_focal_sums(
     logits: ArrayLike,
     labels: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    delta: ArrayLike = 0.6,
+    gamma: ArrayLike = 0.5,
+) -> UnifiedFocalSums:
+    r"""Sums of the unified focal loss, to merge, stream or accumulate.
+
+    Args:
+        logits: [..., C], floating, classes last, the background first.
+        labels: integer [...] in 0 … C−1.
+        axis: the axes of the pixel shape [...] that one region runs over; ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        delta: δ in [0, 1], a known number.
+        gamma: γ in [0, 1], a known number.
+
+    Returns:
+        `UnifiedFocalSums` with fields [..., C].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> logits, labels = jnp.array([[9.0, 0.0], [0.0, 9.0]]), jnp.array([0, 1])
+        >>> parts = [dj.unified_focal_sums(logits[k : k + 1], labels[k : k + 1]) for k in (0, 1)]
+        >>> print(dj.unified_focal_loss(sum(parts)) < 0.01)
+        True
+
+    References:
+        Yeung et al. (2022), https://arxiv.org/abs/2102.04525, equations 17 to 20.
+    """
+    request = _unified_focal_request(logits, labels, axis, where, delta, gamma)
+    return sums_of(UnifiedFocalSums, request)
+
+
+@sums_or_arrays(UnifiedFocalSums, unified_focal_sums)
+def unified_focal_loss(
+    logits: ArrayLike | UnifiedFocalSums,
+    labels: ArrayLike | None = None,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
@@ -184,23 +293,25 @@ def unified_focal_loss(
     gamma: ArrayLike = 0.5,
     smooth: ArrayLike = 1.0,
 ) -> jax.Array:
-    r"""Asymmetric unified focal loss: focal on the background, a power of Tversky elsewhere.
+    r"""Asymmetric unified focal loss, of logits or of `unified_focal_sums`, per region.
 
-    λ·F + (1 − λ)·T, from softmax logits with class 0 the background. F is the mean over the pixels
-    of −δ·log p_y on the foreground classes and −(1 − δ)·(1 − p_0)^γ·log p_0 on the background. T is
-    the mean over the classes of 1 − TI_0 and (1 − TI_c)^(1−γ), TI the Tversky index with 1 − δ on
-    false positives and δ on false negatives.
+    λ·F + (1 − λ)·T, from softmax logits with class 0 the background: focal on the background, a
+    power of Tversky elsewhere. F is the mean over the pixels of −δ·log p_y on the foreground
+    classes and −(1 − δ)·(1 − p_0)^γ·log p_0 on the background. T is the mean over the classes of
+    1 − TI_0 and (1 − TI_c)^(1−γ), TI the Tversky index with 1 − δ on false positives and δ on false
+    negatives.
 
     The symmetric form needs no function of its own: ``softmax_focal_loss`` with alpha [1 − δ, δ]
     and ``focal_tversky_loss``.
 
     Args:
-        logits: [..., C], floating, classes last, the background first.
+        logits: [..., C], floating, classes last, the background first; or `unified_focal_sums`,
+            without ``labels``, ``delta`` and ``gamma``.
         labels: integer [...] in 0 … C−1.
         axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
             ``None`` pools them all.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds: ``where=labels != 255``.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel:
+            ``where=labels != 255``.
         weight: λ in [0, 1].
         delta: δ in [0, 1].
         gamma: γ in [0, 1].
@@ -211,7 +322,6 @@ def unified_focal_loss(
         out of range outside the mask makes its region NaN.
 
     Raises:
-        TypeError: if a type is not one of those above.
         ValueError: if shapes or an axis do not fit, or an option is out of its range.
 
     Example:
@@ -225,44 +335,34 @@ def unified_focal_loss(
         Yeung et al., Unified focal loss (2022), https://arxiv.org/abs/2102.04525, equations 17 to
         20.
     """
-    for name, option in (("weight", weight), ("delta", delta), ("gamma", gamma)):
-        checks.check_number(name, option, most=1.0)
-    checks.check_number("smooth", smooth)
-    operands = class_operands("logits", logits, labels, axis, where)
-    arrays = (operands.predictions, operands.targets, operands.where)
-    return _unified_focal_loss(*arrays, weight, delta, gamma, smooth, axes=operands.axes)
+    checks.check_number("weight", weight, most=1.0)
+    if isinstance(logits, UnifiedFocalSums):
+        delta, gamma = logits.delta, logits.gamma
+    request = _unified_focal_request(logits, labels, axis, where, delta, gamma)
+    options = {"weight": weight, "delta": delta, "gamma": gamma, "smooth": smooth}
+    return loss_of(_unified_focal, request, **options)
 
 
-@partial(jax.jit, static_argnames="axes")
-def _unified_focal_loss(
-    logits: jax.Array,
-    labels: jax.Array,
-    where: jax.Array | None,
-    weight: ArrayLike,
+def _unified_focal(
+    s: UnifiedFocalSums, weight: jax.Array, delta: jax.Array, gamma: jax.Array, smooth: jax.Array
+) -> jax.Array:
+    tversky = 1 - smoothed_index(tversky_fraction, s, smooth, alpha=1 - delta, beta=delta)
+    powers = power(tversky[..., 1:], 1 - gamma)
+    overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / s.shape[-1]
+    count = s.count[..., 0]
+    focal = ratio(s.focal[..., 0], count, jnp.zeros_like(count))
+    return weight * focal + (1 - weight) * overlap
+
+
+def _unified_focal_request(
+    logits: Any,
+    labels: Any,
+    axis: checks.Axis,
+    where: ArrayLike | None,
     delta: ArrayLike,
     gamma: ArrayLike,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(logits, where)
-    weight, delta, gamma = (jnp.asarray(x, dtype) for x in (weight, delta, gamma))
-    classes = logits.shape[-1]
-
-    sums = softmax_region_sums(logits, labels, axis=axes, where=where)
-    tversky = tversky_loss(sums, alpha=1 - delta, beta=delta, smooth=smooth)
-    powers = power(tversky[..., 1:], 1 - gamma)
-    overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / classes
-
-    def terms(
-        x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array, *, axis: int
-    ) -> dict[str, jax.Array]:
-        y = class_indicators(labels, classes, dtype, axis=axis)
-        background, cross_entropy = jnp.take(y, 0, axis), _cross_entropy(x, y, axis)
-        rare = delta * (1 - background) * cross_entropy
-        return {"focal": rare + (1 - delta) * background * _focal(cross_entropy, gamma)}
-
-    arrays, shared = (logits, labels), (delta, gamma)
-    pixels = weighted_sums(terms, arrays, where, axes, ndim=labels.ndim, dtype=dtype, shared=shared)
-    focal = ratio(pixels["focal"], pixels["count"], jnp.zeros_like(pixels["count"]))
-    return weight * focal + (1 - weight) * overlap
+) -> Request | UnifiedFocalSums:
+    if isinstance(logits, UnifiedFocalSums):
+        return logits
+    operands = class_operands("logits", logits, labels, axis, where)
+    return Request(UnifiedFocalSums, operands, {"delta": delta, "gamma": gamma})

@@ -2,53 +2,126 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.safe_math import power, ratio
-from dice_jax.sums.operands import binary_operands, soft_targets, weighted_sums
+from dice_jax._core.safe_math import power
+from dice_jax.losses.of_arrays import (
+    ArraySums,
+    binary_request,
+    loss_of,
+    share,
+    sums_of,
+    sums_or_arrays,
+)
+from dice_jax.sums.additive import option
 
 __all__ = [
+    "DicePlusPlusSums",
+    "NoiseRobustDiceSums",
+    "SelfAdjustingDiceSums",
+    "SensitivitySpecificitySums",
     "dice_plus_plus_loss",
+    "dice_plus_plus_sums",
     "noise_robust_dice_loss",
+    "noise_robust_dice_sums",
     "self_adjusting_dice_loss",
+    "self_adjusting_dice_sums",
     "sensitivity_specificity_loss",
+    "sensitivity_specificity_sums",
 ]
 
 
-def noise_robust_dice_loss(
+# Noise-robust Dice.
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NoiseRobustDiceSums(ArraySums):
+    r"""What `noise_robust_dice_loss` is a function of; made by `noise_robust_dice_sums`.
+
+    Args:
+        error: Σ \|p − y\|^γ.
+        size: Σp² + Σy².
+        count: Σ 1, the number of pixels.
+        gamma: γ. Sums of different γ cannot be added.
+    """
+
+    error: jax.Array
+    size: jax.Array
+    count: jax.Array
+    gamma: Any = dataclasses.field(metadata=option(open_at_least=True))
+
+    @staticmethod
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
+        """Compute the terms of the sums, pixel by pixel."""
+        return {"error": power(jnp.abs(p - y), gamma), "size": p * p + y * y}
+
+
+def noise_robust_dice_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
     gamma: ArrayLike = 1.5,
-    smooth: ArrayLike = 1.0,
-) -> jax.Array:
-    r"""Noise-robust Dice loss: between squared Dice (γ = 2) and a mean absolute error (γ = 1).
-
-    Σ\|p − y\|^γ / (Σp² + Σy² + s). With γ = 2 it is `squared_dice_loss`; the smaller γ, the less a
-    wrongly labelled pixel weighs.
+) -> NoiseRobustDiceSums:
+    r"""Sums of the noise-robust Dice loss, to merge, stream or accumulate.
 
     Args:
         probabilities: [...], floating in [0, 1].
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
         axis: the axes that one region runs over; ``None`` pools everything.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        gamma: γ > 0, a known number.
+
+    Returns:
+        `NoiseRobustDiceSums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> parts = [dj.noise_robust_dice_sums(jnp.array([0.75]), jnp.array([y])) for y in (1, 0)]
+        >>> print(dj.noise_robust_dice_loss(sum(parts)).round(4))
+        0.2478
+
+    References:
+        Wang et al. (2020), https://doi.org/10.1109/TMI.2020.3000314, equation 4.
+    """
+    request = binary_request(NoiseRobustDiceSums, probabilities, targets, axis, where, gamma=gamma)
+    return sums_of(NoiseRobustDiceSums, request)
+
+
+@sums_or_arrays(NoiseRobustDiceSums, noise_robust_dice_sums)
+def noise_robust_dice_loss(
+    probabilities: ArrayLike | NoiseRobustDiceSums,
+    targets: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    gamma: ArrayLike = 1.5,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Noise-robust Dice loss, of probabilities or of `noise_robust_dice_sums`, per region.
+
+    Σ\|p − y\|^γ / (Σp² + Σy² + s): between a mean absolute error (γ = 1) and `squared_dice_loss`
+    (γ = 2). The smaller γ, the less a wrongly labelled pixel weighs.
+
+    Args:
+        probabilities: [...], floating in [0, 1]; or the sums, without ``targets`` and ``gamma``.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
         gamma: γ > 0, 1 to 2 in the paper, which recommends 1.5.
         smooth: s, in pixels; the paper's ε is 1e-5.
 
     Returns:
         An array of the shape of ``jnp.sum(probabilities, axis)``; 0 at 0/0.
-
-    Raises:
-        TypeError: if a type is not one of those above.
-        ValueError: if shapes or an axis do not fit, or an option is out of its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,63 +134,104 @@ def noise_robust_dice_loss(
         Wang et al., A noise-robust framework for automatic segmentation of COVID-19 pneumonia
         lesions (2020), https://doi.org/10.1109/TMI.2020.3000314, equation 4.
     """
-    checks.check_number("gamma", gamma, open_at_least=True)
-    checks.check_number("smooth", smooth)
-    p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    return _noise_robust_dice_loss(p, y, where, gamma, smooth, axes=axes)
+    request = binary_request(NoiseRobustDiceSums, probabilities, targets, axis, where, gamma=gamma)
+    return loss_of(_error_share, request, smooth=smooth)
 
 
-@partial(jax.jit, static_argnames="axes")
-def _noise_robust_dice_loss(
-    probabilities: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    gamma: ArrayLike,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
+def _error_share(
+    s: NoiseRobustDiceSums | DicePlusPlusSums | SelfAdjustingDiceSums, smooth: jax.Array
 ) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, targets, where)
-    gamma = jnp.asarray(gamma, dtype)
-
-    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        p, y = p.astype(dtype), soft_targets(y, dtype)
-        return {"error": power(jnp.abs(p - y), gamma), "size": p * p + y * y}
-
-    arrays, ndim = (probabilities, targets), probabilities.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(gamma,))
-    return _smoothed(sums["error"], sums["size"], smooth)
+    # For Dice, 1 − (2I + s)/(2I + E + s) is E/(2I + E + s), without the cancellation.
+    return share(s.error, s.size, smooth)
 
 
-def dice_plus_plus_loss(
+# Dice++.
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DicePlusPlusSums(ArraySums):
+    r"""What `dice_plus_plus_loss` is a function of; made by `dice_plus_plus_sums`.
+
+    Args:
+        error: Σ(p(1 − y))^γ + Σ((1 − p)y)^γ.
+        size: 2Σpy + ``error``.
+        count: Σ 1, the number of pixels.
+        gamma: γ. Sums of different γ cannot be added.
+    """
+
+    error: jax.Array
+    size: jax.Array
+    count: jax.Array
+    gamma: Any = dataclasses.field(metadata=option(open_at_least=True))
+
+    @staticmethod
+    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array) -> dict[str, jax.Array]:
+        """Compute the terms of the sums, pixel by pixel."""
+        error = power(p * (1 - y), gamma) + power((1 - p) * y, gamma)
+        return {"error": error, "size": 2 * p * y + error}
+
+
+def dice_plus_plus_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
     gamma: ArrayLike = 2.0,
-    smooth: ArrayLike = 1.0,
-) -> jax.Array:
-    r"""Dice++ loss: Dice that forgives uncertain errors, for calibrated probabilities.
-
-    1 − (2I + s) / (2I + Σ(p(1 − y))^γ + Σ((1 − p)y)^γ + s). With γ = 1 it is `dice_loss` and, for
-    hard targets, with γ = 2 `squared_dice_loss`.
+) -> DicePlusPlusSums:
+    r"""Sums of the Dice++ loss, to merge, stream or accumulate.
 
     Args:
         probabilities: [...], floating in [0, 1].
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
         axis: the axes that one region runs over; ``None`` pools everything.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        gamma: γ > 0, a known number.
+
+    Returns:
+        `DicePlusPlusSums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> parts = [dj.dice_plus_plus_sums(jnp.array([0.5]), jnp.array([y])) for y in (1, 0)]
+        >>> print(dj.dice_plus_plus_loss(sum(parts), smooth=0.0).round(4))
+        0.3333
+
+    References:
+        Yeung et al. (2021), https://arxiv.org/abs/2111.00528, equation 13.
+    """
+    request = binary_request(DicePlusPlusSums, probabilities, targets, axis, where, gamma=gamma)
+    return sums_of(DicePlusPlusSums, request)
+
+
+@sums_or_arrays(DicePlusPlusSums, dice_plus_plus_sums)
+def dice_plus_plus_loss(
+    probabilities: ArrayLike | DicePlusPlusSums,
+    targets: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    gamma: ArrayLike = 2.0,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Dice++ loss, of probabilities or of `dice_plus_plus_sums`, per region.
+
+    1 − (2I + s) / (2I + Σ(p(1 − y))^γ + Σ((1 − p)y)^γ + s). It forgives uncertain errors, for
+    calibrated probabilities. With γ = 1 it is `dice_loss` and, for hard targets, with γ = 2
+    `squared_dice_loss`.
+
+    Args:
+        probabilities: [...], floating in [0, 1]; or the sums, without ``targets`` and ``gamma``.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
         gamma: γ > 0.
         smooth: s, in pixels, added above and below.
 
     Returns:
         An array of the shape of ``jnp.sum(probabilities, axis)``, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if a type is not one of those above.
-        ValueError: if shapes or an axis do not fit, or an option is out of its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -130,56 +244,95 @@ def dice_plus_plus_loss(
         Yeung et al., Calibrating the Dice loss to handle neural network overconfidence for
         biomedical image segmentation (2021), https://arxiv.org/abs/2111.00528, equation 13.
     """
-    checks.check_number("gamma", gamma, open_at_least=True)
-    checks.check_number("smooth", smooth)
-    p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    return _dice_plus_plus_loss(p, y, where, gamma, smooth, axes=axes)
+    request = binary_request(DicePlusPlusSums, probabilities, targets, axis, where, gamma=gamma)
+    return loss_of(_error_share, request, smooth=smooth)
 
 
-@partial(jax.jit, static_argnames="axes")
-def _dice_plus_plus_loss(
-    probabilities: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    gamma: ArrayLike,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, targets, where)
-    gamma = jnp.asarray(gamma, dtype)
-
-    def terms(p: jax.Array, y: jax.Array, gamma: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        p, y = p.astype(dtype), soft_targets(y, dtype)
-        error = power(p * (1 - y), gamma) + power((1 - p) * y, gamma)
-        return {"error": error, "size": 2 * p * y + error}
-
-    arrays, ndim = (probabilities, targets), probabilities.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(gamma,))
-    # 1 − (2I + s)/(2I + E + s) is E/(2I + E + s), without the cancellation.
-    return _smoothed(sums["error"], sums["size"], smooth)
+# Sensitivity and specificity.
 
 
-def sensitivity_specificity_loss(
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SensitivitySpecificitySums(ArraySums):
+    r"""What `sensitivity_specificity_loss` is a function of.
+
+    Made by `sensitivity_specificity_sums`.
+
+    Args:
+        missed: Σ y(y − p)².
+        claimed: Σ (1 − y)(y − p)².
+        target: Σ y.
+        rest: Σ (1 − y).
+        count: Σ 1, the number of pixels.
+    """
+
+    missed: jax.Array
+    claimed: jax.Array
+    target: jax.Array
+    rest: jax.Array
+    count: jax.Array
+
+    @staticmethod
+    def terms(p: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+        """Compute the terms of the sums, pixel by pixel."""
+        error = jnp.square(p - y)
+        return {"missed": y * error, "claimed": (1 - y) * error, "target": y, "rest": 1 - y}
+
+
+def sensitivity_specificity_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> SensitivitySpecificitySums:
+    r"""Sums of the sensitivity-specificity loss, to merge, stream or accumulate.
+
+    Args:
+        probabilities: [...], floating in [0, 1].
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+
+    Returns:
+        `SensitivitySpecificitySums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.sensitivity_specificity_sums(jnp.array([0.5, 0.5, 0.0]), jnp.array([1, 0, 0]))
+        >>> print(sums.missed, sums.target, sums.claimed, sums.rest)
+        0.25 1.0 0.25 2.0
+
+    References:
+        Brosch et al. (2015), https://doi.org/10.1007/978-3-319-24574-4_1, equation 5.
+    """
+    request = binary_request(SensitivitySpecificitySums, probabilities, targets, axis, where)
+    return sums_of(SensitivitySpecificitySums, request)
+
+
+@sums_or_arrays(SensitivitySpecificitySums, sensitivity_specificity_sums)
+def sensitivity_specificity_loss(
+    probabilities: ArrayLike | SensitivitySpecificitySums,
+    targets: ArrayLike | None = None,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
     sensitivity: ArrayLike = 0.05,
     smooth: ArrayLike = 1.0,
 ) -> jax.Array:
-    r"""Sensitivity-specificity loss: the squared error of either class, weighed apart.
+    r"""Sensitivity-specificity loss, of probabilities or of their sums, per region.
 
-    r·Σy(y − p)² / (Σy + s) + (1 − r)·Σ(1 − y)(y − p)² / (Σ(1 − y) + s).
+    r·Σy(y − p)² / (Σy + s) + (1 − r)·Σ(1 − y)(y − p)² / (Σ(1 − y) + s): the mean squared error of
+    the foreground and that of the background, each with its own weight.
 
     Args:
-        probabilities: [...], floating in [0, 1].
+        probabilities: [...], floating in [0, 1]; or `sensitivity_specificity_sums`, without
+            ``targets``.
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
         axis: the axes that one region runs over; ``None`` pools everything.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds.
-        sensitivity: r in [0, 1], the weight of the foreground's error; the paper's is 0.05.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        sensitivity: r in [0, 1], a number: the weight of the foreground; the paper's is 0.05.
         smooth: s, in pixels, added to both denominators.
 
     Returns:
@@ -187,8 +340,7 @@ def sensitivity_specificity_loss(
         there adds 0.
 
     Raises:
-        TypeError: if a type is not one of those above.
-        ValueError: if shapes or an axis do not fit, or an option is out of its range.
+        ValueError: if ``sensitivity`` is not in [0, 1], or ``smooth`` is negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -202,67 +354,109 @@ def sensitivity_specificity_loss(
         segmentation (2015), https://doi.org/10.1007/978-3-319-24574-4_1, equation 5.
     """
     checks.check_number("sensitivity", sensitivity, most=1.0)
-    checks.check_number("smooth", smooth)
-    p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    return _sensitivity_specificity_loss(p, y, where, sensitivity, smooth, axes=axes)
+    request = binary_request(SensitivitySpecificitySums, probabilities, targets, axis, where)
+    return loss_of(_sensitivity_specificity, request, sensitivity=sensitivity, smooth=smooth)
 
 
-@partial(jax.jit, static_argnames="axes")
-def _sensitivity_specificity_loss(
-    probabilities: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    sensitivity: ArrayLike,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
+def _sensitivity_specificity(
+    s: SensitivitySpecificitySums, sensitivity: jax.Array, smooth: jax.Array
 ) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, targets, where)
-    share = jnp.asarray(sensitivity, dtype)
-
-    def terms(p: jax.Array, y: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        p, y = p.astype(dtype), soft_targets(y, dtype)
-        error = jnp.square(p - y)
-        return {"missed": y * error, "claimed": (1 - y) * error, "target": y, "rest": 1 - y}
-
-    ndim = probabilities.ndim
-    sums = weighted_sums(terms, (probabilities, targets), where, axes, ndim=ndim, dtype=dtype)
-    missed = _smoothed(sums["missed"], sums["target"], smooth)
-    claimed = _smoothed(sums["claimed"], sums["rest"], smooth)
-    return share * missed + (1 - share) * claimed
+    missed, claimed = share(s.missed, s.target, smooth), share(s.claimed, s.rest, smooth)
+    return sensitivity * missed + (1 - sensitivity) * claimed
 
 
-def self_adjusting_dice_loss(
+# Self-adjusting Dice.
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SelfAdjustingDiceSums(ArraySums):
+    r"""What `self_adjusting_dice_loss` is a function of; made by `self_adjusting_dice_sums`.
+
+    Args:
+        error: Σ q(1 − y) + Σ(1 − q)y, with q = (1 − p)^α·p.
+        size: Σq + Σy.
+        count: Σ 1, the number of pixels.
+        alpha: α. Sums of different α cannot be added.
+    """
+
+    error: jax.Array
+    size: jax.Array
+    count: jax.Array
+    alpha: Any = dataclasses.field(metadata=option())
+
+    @staticmethod
+    def terms(p: jax.Array, y: jax.Array, alpha: jax.Array) -> dict[str, jax.Array]:
+        """Compute the terms of the sums, pixel by pixel."""
+        # `power` is 0 at base 0; for α = 0 the factor is 1 there too.
+        p = jnp.where(alpha == 0, jnp.ones_like(p), power(1 - p, alpha)) * p
+        # p + y − 2py, term by term: the difference of the sums would cancel.
+        return {"error": p * (1 - y) + (1 - p) * y, "size": p + y}
+
+
+def self_adjusting_dice_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
     alpha: ArrayLike = 1.0,
-    smooth: ArrayLike = 1.0,
-) -> jax.Array:
-    r"""Self-adjusting Dice loss: Dice with p replaced by (1 − p)^α·p.
-
-    1 − (2Σ(1 − p)^α·p·y + s) / (Σ(1 − p)^α·p + Σy + s). Easy pixels weigh less, and more than meets
-    the eye: a foreground pixel is at its best at p = 1/(1 + α) and is pushed *down* beyond it, so
-    the loss is not 0 at the truth.
+) -> SelfAdjustingDiceSums:
+    r"""Sums of the self-adjusting Dice loss, to merge, stream or accumulate.
 
     Args:
         probabilities: [...], floating in [0, 1].
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
+        axis: the axes that one region runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+        alpha: α ≥ 0, a known number.
+
+    Returns:
+        `SelfAdjustingDiceSums` of the shape of ``jnp.sum(probabilities, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.self_adjusting_dice_sums(jnp.array([0.5, 1.0]), jnp.array([1, 1]))
+        >>> print(sums.error, sums.size)
+        1.75 2.25
+
+    References:
+        Li et al. (2020), https://arxiv.org/abs/1911.02855, equation 9.
+    """
+    request = binary_request(
+        SelfAdjustingDiceSums, probabilities, targets, axis, where, alpha=alpha
+    )
+    return sums_of(SelfAdjustingDiceSums, request)
+
+
+@sums_or_arrays(SelfAdjustingDiceSums, self_adjusting_dice_sums)
+def self_adjusting_dice_loss(
+    probabilities: ArrayLike | SelfAdjustingDiceSums,
+    targets: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    alpha: ArrayLike = 1.0,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Self-adjusting Dice loss, of probabilities or of `self_adjusting_dice_sums`, per region.
+
+    1 − (2Σ(1 − p)^α·p·y + s) / (Σ(1 − p)^α·p + Σy + s): Dice with p replaced by (1 − p)^α·p. Easy
+    pixels weigh less. A foreground pixel is at its best at p = 1/(1 + α) and is pushed *down*
+    beyond it, so the loss is not 0 at the truth.
+
+    Args:
+        probabilities: [...], floating in [0, 1]; or the sums, without ``targets`` and ``alpha``.
+        targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
         axis: the axes that one region runs over; ``None`` pools everything, and ``()``, one number
             per pixel, is the paper's form (its s is 1).
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
         alpha: α ≥ 0; 0 is `dice_loss`.
         smooth: s, in pixels, added above and below.
 
     Returns:
         An array of the shape of ``jnp.sum(probabilities, axis)``, in [0, 1]; 0 at 0/0.
-
-    Raises:
-        TypeError: if a type is not one of those above.
-        ValueError: if shapes or an axis do not fit, or an option is out of its range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -275,37 +469,7 @@ def self_adjusting_dice_loss(
         Li et al., Dice loss for data-imbalanced NLP tasks (2020),
         https://arxiv.org/abs/1911.02855, equation 9.
     """
-    checks.check_number("alpha", alpha)
-    checks.check_number("smooth", smooth)
-    p, y, where, axes = binary_operands("probabilities", probabilities, targets, axis, where)
-    return _self_adjusting_dice_loss(p, y, where, alpha, smooth, axes=axes)
-
-
-@partial(jax.jit, static_argnames="axes")
-def _self_adjusting_dice_loss(
-    probabilities: jax.Array,
-    targets: jax.Array,
-    where: jax.Array | None,
-    alpha: ArrayLike,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, targets, where)
-    alpha = jnp.asarray(alpha, dtype)
-
-    def terms(p: jax.Array, y: jax.Array, alpha: jax.Array, *, axis: int) -> dict[str, jax.Array]:
-        p, y = p.astype(dtype), soft_targets(y, dtype)
-        # `power` is 0 at base 0; for α = 0 the factor is 1 there too.
-        p = jnp.where(alpha == 0, jnp.ones_like(p), power(1 - p, alpha)) * p
-        # p + y − 2py, term by term: the difference of the sums would cancel.
-        return {"error": p * (1 - y) + (1 - p) * y, "size": p + y}
-
-    arrays, ndim = (probabilities, targets), probabilities.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(alpha,))
-    return _smoothed(sums["error"], sums["size"], smooth)
-
-
-def _smoothed(error: jax.Array, size: jax.Array, smooth: ArrayLike) -> jax.Array:
-    """The quotient error / (size + s), 0 at 0/0 (and where no pixel was counted: no error)."""
-    return ratio(error, size + jnp.asarray(smooth, size.dtype), jnp.zeros_like(size))
+    request = binary_request(
+        SelfAdjustingDiceSums, probabilities, targets, axis, where, alpha=alpha
+    )
+    return loss_of(_error_share, request, smooth=smooth)

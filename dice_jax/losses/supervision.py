@@ -32,7 +32,7 @@ def deep_supervision(
 
     Raises:
         TypeError: if a weight is not a number.
-        ValueError: if there are no weights, or one is negative or not finite.
+        ValueError: if there are no weights, all are 0, or one is negative or not finite.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,6 +53,8 @@ def deep_supervision(
         raise ValueError("weights must have one entry per level, got none")
     for weight in weights:
         checks.check_number("weights", weight)
+    if all(map(_is_zero, weights)):
+        raise ValueError(f"weights must have one above 0, got {weights}: nothing would be learnt")
 
     def supervised(*pyramids: Sequence[Any]) -> jax.Array:
         for number, pyramid in enumerate(pyramids):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,35 +13,130 @@ from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.safe_math import ratio
+from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, share, sums_of, sums_or_arrays
+from dice_jax.sums.additive import option
 from dice_jax.sums.operands import class_indicators, class_operands, weighted_sums
 
-__all__ = ["generalized_wasserstein_dice_loss"]
+__all__ = [
+    "WassersteinDiceSums",
+    "generalized_wasserstein_dice_loss",
+    "generalized_wasserstein_dice_sums",
+]
 
 
-def generalized_wasserstein_dice_loss(
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WassersteinDiceSums(ArraySums):
+    r"""What `generalized_wasserstein_dice_loss` is a function of.
+
+    Made by `generalized_wasserstein_dice_sums`.
+
+    Args:
+        error: ΣW_i.
+        size: 2Σ a_i·(1 − W_i) + ΣW_i.
+        count: Σ 1, the number of pixels.
+        distances: M, as given. Sums of different distances cannot be added.
+    """
+
+    error: jax.Array
+    size: jax.Array
+    count: jax.Array
+    distances: Any = dataclasses.field(metadata=option())
+
+    @classmethod
+    def fields(
+        cls,
+        predictions: jax.Array,
+        targets: jax.Array,
+        where: jax.Array | None,
+        axes: tuple[int, ...],
+        *options: Any,
+    ) -> dict[str, jax.Array]:
+        """Sum the Wasserstein distances over pooled pixels."""
+        dtype = checks.accumulation_dtype(predictions, where)
+        distances = jnp.asarray(options[0], dtype)
+        largest = jnp.max(distances)
+        distances = ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
+
+        def terms(
+            p: jax.Array, labels: jax.Array, distances: jax.Array, *, axis: int
+        ) -> dict[str, jax.Array]:
+            y = class_indicators(labels, distances.shape[0], dtype, axis=axis)
+            # Not in the accelerators' fast, short formats.
+            precision = jax.lax.Precision.HIGHEST
+            from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
+            error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p.astype(dtype), axis)
+            background = jnp.take(y, 0, axis)
+            return {"error": error, "size": 2 * (1 - background) * (1 - error) + error}
+
+        arrays, ndim = (predictions, targets), targets.ndim
+        return weighted_sums(
+            terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(distances,)
+        )
+
+
+def generalized_wasserstein_dice_sums(
     probabilities: ArrayLike,
     labels: ArrayLike,
     distances: ArrayLike,
     *,
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
-    smooth: ArrayLike = 1.0,
-) -> jax.Array:
-    r"""Generalised Wasserstein Dice loss: mistakes between classes that are close cost less.
-
-    1 − (2Σ_i a_i·(1 − W_i) + s) / (2Σ_i a_i·(1 − W_i) + ΣW_i + s), with W_i = Σ_c M[y_i, c]·p_ic
-    the Wasserstein distance of pixel i's probabilities from its label, a_i = 1 on the foreground
-    and 0 on the background (class 0), and M the distances over their largest.
+) -> WassersteinDiceSums:
+    r"""Sums of the generalised Wasserstein Dice loss, to merge, stream or accumulate.
 
     Args:
         probabilities: [..., C], floating in [0, 1], classes last, the background first.
+        labels: integer [...] in 0 … C−1.
+        distances: [C, C], at least 0, with zeros on the diagonal; its values must be known.
+        axis: the axes of the pixel shape [...] that one region runs over; ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel.
+
+    Returns:
+        `WassersteinDiceSums` of the shape of ``jnp.sum(labels, axis)``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> near = jnp.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.5], [1.0, 0.5, 0.0]])
+        >>> p, y = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), jnp.array([0, 1])
+        >>> print(dj.generalized_wasserstein_dice_sums(p, y, near).error)
+        0.5
+
+    References:
+        Fidon et al. (2017), https://arxiv.org/abs/1707.00478, section 3.
+    """
+    request = _request(probabilities, labels, distances, axis, where)
+    return sums_of(WassersteinDiceSums, request)
+
+
+@sums_or_arrays(WassersteinDiceSums, generalized_wasserstein_dice_sums)
+def generalized_wasserstein_dice_loss(
+    probabilities: ArrayLike | WassersteinDiceSums,
+    labels: ArrayLike | None = None,
+    distances: ArrayLike | None = None,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Generalised Wasserstein Dice loss, of probabilities or of their sums, per region.
+
+    1 − (2Σ_i a_i·(1 − W_i) + s) / (2Σ_i a_i·(1 − W_i) + ΣW_i + s), with W_i = Σ_c M[y_i, c]·p_ic
+    the Wasserstein distance of pixel i's probabilities from its label, a_i = 1 on the foreground
+    and 0 on the background (class 0), and M the distances over their largest. So mistakes between
+    classes that are close cost less.
+
+    Args:
+        probabilities: [..., C], floating in [0, 1], classes last, the background first; or
+            `generalized_wasserstein_dice_sums`, without ``labels`` and ``distances``.
         labels: integer [...] in 0 … C−1.
         distances: [C, C], at least 0, with zeros on the diagonal: how bad it is to take one class
             for another. Only their ratios matter.
         axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
             ``None`` pools them all.
-        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel from every
-            value and gradient, whatever it holds: ``where=labels != 255``.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel:
+            ``where=labels != 255``.
         smooth: s, in pixels, added above and below.
 
     Returns:
@@ -66,49 +162,31 @@ def generalized_wasserstein_dice_loss(
         Fidon et al., Generalised Wasserstein Dice score (2017), https://arxiv.org/abs/1707.00478,
         section 3 (with the weights of their published code).
     """
-    checks.check_number("smooth", smooth)
-    p, y, where, axes = class_operands("probabilities", probabilities, labels, axis, where)
-    distances = checks.as_array("distances", distances)
-    classes = p.shape[-1]
-    if distances.shape != (classes, classes):
+    request = _request(probabilities, labels, distances, axis, where)
+    return loss_of(_error_share, request, smooth=smooth)
+
+
+def _error_share(s: WassersteinDiceSums, smooth: jax.Array) -> jax.Array:
+    return share(s.error, s.size, smooth)
+
+
+def _request(
+    probabilities: Any, labels: Any, distances: Any, axis: checks.Axis, where: ArrayLike | None
+) -> Request | WassersteinDiceSums:
+    if isinstance(probabilities, WassersteinDiceSums):
+        return probabilities
+    operands = class_operands("probabilities", probabilities, labels, axis, where)
+    matrix = checks.as_array("distances", distances)
+    classes = operands.predictions.shape[-1]
+    if matrix.shape != (classes, classes):
         raise ValueError(
             f"distances must be a square matrix, shape {(classes, classes)} for {classes} classes, "
-            f"got {checks.describe(distances)}"
+            f"got {checks.describe(matrix)}"
         )
-    if not isinstance(distances, Tracer):
-        checks.check_number("distances", distances)
-        if np.any(np.diagonal(np.asarray(distances)) != 0):
+    # As given: under jit, JAX's own copy of a known matrix is traced.
+    known = not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(distances))
+    if known:
+        matrix = np.asarray(distances)
+        if np.any(np.diagonal(matrix) != 0):
             raise ValueError("distances must have zeros on the diagonal: a class is itself")
-    return _generalized_wasserstein_dice_loss(p, y, where, distances, smooth, axes=axes)
-
-
-@partial(jax.jit, static_argnames="axes")
-def _generalized_wasserstein_dice_loss(
-    probabilities: jax.Array,
-    labels: jax.Array,
-    where: jax.Array | None,
-    distances: jax.Array,
-    smooth: ArrayLike,
-    *,
-    axes: tuple[int, ...],
-) -> jax.Array:
-    dtype = checks.accumulation_dtype(probabilities, where)
-    distances = distances.astype(dtype)
-    largest = jnp.max(distances)
-    distances = ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
-
-    def terms(
-        p: jax.Array, labels: jax.Array, distances: jax.Array, *, axis: int
-    ) -> dict[str, jax.Array]:
-        y = class_indicators(labels, distances.shape[0], dtype, axis=axis)
-        # Not in the accelerators' fast, short formats.
-        precision = jax.lax.Precision.HIGHEST
-        from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
-        error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p.astype(dtype), axis)
-        background = jnp.take(y, 0, axis)
-        return {"error": error, "size": 2 * (1 - background) * (1 - error) + error}
-
-    arrays, ndim = (probabilities, labels), labels.ndim
-    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(distances,))
-    size = sums["size"] + jnp.asarray(smooth, dtype)
-    return ratio(sums["error"], size, jnp.zeros_like(size))
+    return Request(WassersteinDiceSums, operands, {"distances": matrix})

@@ -34,13 +34,13 @@ def instance_region_sums(
     sum. Objects alone cannot see false positives, which lie outside of them all: a network that
     predicts foreground everywhere would be perfect. So use the sums in one of two ways.
 
-    * *Blob loss*: add the background to every object, ``instance_region_sums(p, y, instances,
-      num_instances=K) + region_sums(p, y, where=instances == 0)``, and take any loss of that.
+    * *Blob loss*: add the background to every object and take any loss of that:
+      ``objects + region_sums(p, y, where=instances == 0).broadcast_to(objects.shape)``.
     * *Per-component Dice*: give every pixel to its nearest component (`voronoi_regions`).
 
-    Average a loss over the objects that exist: ``jnp.mean(loss, where=sums.count > 0)`` with the
-    sums before the background was added. For a batch in which every image counts its own objects,
-    use `jax.vmap`.
+    Average a loss over the objects that exist: ``safe_mean(loss, where=objects.count > 0)``, with
+    the sums before the background was added. For a batch in which every image counts its own
+    objects, use `jax.vmap`.
 
     Args:
         probabilities: [...], floating in [0, 1], or boolean (a hard mask: for a metric).
@@ -68,9 +68,11 @@ def instance_region_sums(
         >>> objects = dj.instance_region_sums(p, y, instances, num_instances=3)
         >>> print(objects.intersection, objects.target)
         [1.5 0.  0. ] [2. 1. 0.]
-        >>> blobs = objects + dj.region_sums(p, y, where=instances == 0)
-        >>> print(dj.dice_loss(blobs, smooth=0.0)[:2])    # the second object is missed
-        [0.25 1.  ]
+        >>> background = dj.region_sums(p, y, where=instances == 0)
+        >>> blobs = objects + background.broadcast_to(objects.shape)
+        >>> losses = dj.dice_loss(blobs, smooth=0.0)
+        >>> print(losses[:2], dj.safe_mean(losses, where=objects.count > 0))    # one is missed
+        [0.25 1.  ] 0.625
 
     References:
         Kofler et al., blob loss (2022), https://arxiv.org/abs/2205.08209; Jaus et al., Every

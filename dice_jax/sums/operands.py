@@ -1,4 +1,4 @@
-"""What all that reads pixels shares: the door, targets as numbers, weighted sums of pixels."""
+"""What every function of pixels needs: checked arguments, targets as numbers, weighted sums."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Operands(NamedTuple):
     axes: tuple[int, ...]
 
 
-# The door.
+# Checks of arguments.
 
 
 def floating(name: str, x: ArrayLike) -> jax.Array:
@@ -80,7 +80,7 @@ def binary_operands(
     axis: checks.Axis,
     where: Any,
     *,
-    door: Callable[[str, ArrayLike], jax.Array] = floating,
+    validate: Callable[[str, ArrayLike], jax.Array] = floating,
 ) -> Operands:
     """Check predictions and targets of one shape, and the options that go with them.
 
@@ -90,7 +90,7 @@ def binary_operands(
         targets: the same shape: boolean, integer 0/1, or floating.
         axis: the axes that one region runs over; ``None`` pools everything.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
-        door: checks the type of the predictions.
+        validate: checks the type of the predictions.
 
     Returns:
         The checked operands.
@@ -99,7 +99,7 @@ def binary_operands(
         TypeError: if a type does not fit.
         ValueError: if a shape or an axis does not fit.
     """
-    predictions = door(name, predictions)
+    predictions = validate(name, predictions)
     targets = checks.as_array("targets", targets)
     if targets.shape != predictions.shape:
         raise ValueError(
@@ -165,13 +165,13 @@ def integer_or_soft_labels(name: str, labels: ArrayLike, predictions: jax.Array)
     )
     if labels.shape == predictions.shape:
         if not checks.is_float(labels):
-            mend = f"write labels.argmax(-1), or labels.astype({name}.dtype)"
-            raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {mend}")
+            hint = f"write labels.argmax(-1), or labels.astype({name}.dtype)"
+            raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {hint}")
         return labels
     _check_label_shape(name, labels, pixel_shape, expected)
     if not checks.is_integer(labels):
-        mend = "write labels.astype(jnp.int32)"
-        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {mend}")
+        hint = "write labels.astype(jnp.int32)"
+        raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {hint}")
     return labels
 
 
@@ -194,17 +194,17 @@ def class_operands(
     axis: checks.Axis,
     where: Any,
     *,
-    label_door: Callable[[str, ArrayLike, jax.Array], jax.Array] = integer_labels,
+    validate_labels: Callable[[str, ArrayLike, jax.Array], jax.Array] = integer_labels,
 ) -> Operands:
     """Check predictions with classes last, their labels, and the options that go with them.
 
     Args:
         name: what the predictions are called, for the errors.
         predictions: [..., C], floating.
-        labels: integer [...], or what ``label_door`` lets in.
+        labels: integer [...], or what ``validate_labels`` accepts.
         axis: the pixel axes that one region runs over; ``None`` pools them all.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
-        label_door: checks the labels against the predictions.
+        validate_labels: checks the labels against the predictions.
 
     Returns:
         The checked operands.
@@ -218,7 +218,7 @@ def class_operands(
         raise ValueError(
             f"{name} must have a class axis last, [..., C], got {checks.describe(predictions)}"
         )
-    labels = label_door(name, labels, predictions)
+    labels = validate_labels(name, labels, predictions)
     pixel_shape = predictions.shape[:-1]
     axes = checks.normalize_axis(
         "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"

@@ -1,4 +1,4 @@
-"""RegionSums, and the ways to make one: the only place where pixels become sums."""
+"""RegionSums, and how to make them from pixels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.safe_math import clamped_log
+from dice_jax.sums.additive import AdditiveSums
 from dice_jax.sums.operands import (
     Operands,
     binary_operands,
@@ -33,7 +33,7 @@ Terms = dict[str, LazyTerm]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class RegionSums:
+class RegionSums(AdditiveSums):
     r"""The sums over a region's pixels that every overlap index is a function of.
 
     With p the predicted probability, y the target and w the weight (``where``) of a pixel, each
@@ -73,30 +73,6 @@ class RegionSums:
     foreground_cross_entropy: jax.Array
     background_cross_entropy: jax.Array
     count: jax.Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of every field: one entry per pooled region (and class)."""
-        return self.count.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type that the sums were accumulated in: float32, or float64 for float64 inputs."""
-        return self.count.dtype
-
-    def __add__(self, other: RegionSums | int) -> RegionSums:
-        """Merge two regions (with broadcasting); 0 is neutral, so that `sum` works."""
-        if isinstance(other, RegionSums):
-            return jax.tree.map(jnp.add, self, other)
-        if isinstance(other, int) and other == 0:
-            return self
-        return NotImplemented
-
-    __radd__ = __add__
-
-    def __getitem__(self, index: Any) -> RegionSums:
-        """Index every field: ``sums[..., 1:]`` leaves the first class out."""
-        return jax.tree.map(lambda field: field[index], self)
 
 
 def region_sums(
@@ -141,7 +117,7 @@ def region_sums(
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
     operands = binary_operands(
-        "probabilities", probabilities, targets, axis, where, door=_probabilities_or_mask
+        "probabilities", probabilities, targets, axis, where, validate=_probabilities_or_mask
     )
     return _region_sums(operands, terms=_probability_terms, classes=None)
 
@@ -231,7 +207,7 @@ def softmax_region_sums(
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
     operands = class_operands(
-        "logits", logits, labels, axis, where, label_door=integer_or_soft_labels
+        "logits", logits, labels, axis, where, validate_labels=integer_or_soft_labels
     )
     return _region_sums(operands, terms=_softmax_terms, classes=operands.predictions.shape[-1])
 

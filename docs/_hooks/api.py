@@ -36,9 +36,9 @@ class Page:
 PAGES = {
     "sums": Page(
         "Sums",
-        ("sums.region",),
-        "The one pass over the pixels. Every index and every loss of this page's neighbours is a "
-        "function of what these return.",
+        ("sums.region", "sums.additive"),
+        "The one pass over the pixels. Every index and every loss of [Losses of "
+        "sums](losses.md) is a function of what these return.",
     ),
     "losses": Page(
         "Losses of sums",
@@ -64,13 +64,14 @@ PAGES = {
             "losses.cldice",
             "losses.wasserstein",
         ),
-        "Losses that are no function of the sums: of sorted errors, distances, skeletons, powers "
-        "of p, or single pixels.",
+        "Losses that need more than [`RegionSums`][dice_jax.RegionSums]. Those that are ratios "
+        "of sums take their own sums too: `dice_plus_plus_loss(dice_plus_plus_sums(…))`. The "
+        "others are functions of sorted errors or of single pixels.",
     ),
     "objects": Page(
         "Objects and pyramids",
-        ("sums.instances", "images.components", "losses.supervision"),
-        "Sums per object, and one loss over several resolutions.",
+        ("sums.instances", "images.components", "losses.supervision", "losses.means"),
+        "Sums per object, one loss over several resolutions, and a mean over what is present.",
     ),
     "scale": Page(
         "Scale",
@@ -133,7 +134,7 @@ PAGES = {
 
 # No paper stands behind these: they move, read, draw, count or hold.
 _WITHOUT_SOURCE = {
-    "dice_jax": {"label_components", "pad_piece"},
+    "dice_jax": {"AdditiveSums", "concatenate_sums", "label_components", "pad_piece", "safe_mean"},
     "dice_jax.analysis": {
         "article_examples",
         "as_mask",
@@ -257,7 +258,9 @@ def problems(symbol: Symbol) -> list[str]:
                 _SHAPE.search(entry[1]) or _SHAPE_OF_ALL.search(_section(docstring, "Returns"))
             ):
                 missing.append(f"Args: the shape of {parameter.name}")
-    if not re.search(r"^Example:\n(.*\n)*? +>>> ", docstring, re.MULTILINE):
+    # The function that makes a class's objects may show how.
+    made = inspect.isclass(value) and re.search(r"\b[Mm]ade by `\w+`", docstring)
+    if not made and not re.search(r"^Example:\n(.*\n)*? +>>> ", docstring, re.MULTILINE):
         missing.append("Example")
     if inspect.isclass(value):
         return missing

@@ -1,5 +1,6 @@
 """CONTRIBUTING's worked example is right as it stands, and its map is that of the contracts."""
 
+import doctest
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 import dice_jax as dj
+from dice_jax.losses import indices, overlap
+from tests.support import oracles
+from tests.support.cases import CASES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -16,20 +20,43 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
 @pytest.fixture(scope="module")
 def worked():
-    """The example's library code and its oracle, in the names of the files they go to."""
-    code, oracle = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-    from dice_jax.losses import indices as overlap
-
-    library = vars(overlap).copy()
+    """The example's loss and its oracle, in the names of the files they go to."""
+    code, oracle = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)[:2]
+    # What the example says to import beside what the file has.
+    library = vars(overlap) | {"smoothed_index": indices.smoothed_index}
+    reference = vars(oracles).copy()
     exec(compile(code, "CONTRIBUTING.md", "exec"), library)
-    reference: dict = {}
     exec(compile(oracle, "CONTRIBUTING.md", "exec"), reference)
-    return library, reference["sokal_sneath_loss"]
+    # The battery of this process must not know it.
+    entered = CASES.pop("sokal_sneath_loss")
+    yield library, reference["sokal_sneath_loss"], entered
+    assert "sokal_sneath_loss" not in CASES
+
+
+def test_the_worked_loss_is_at_most_40_lines_in_three_files():
+    example = TEXT[TEXT.index("## A new loss") : TEXT.index("### Docstring template")]
+    blocks = re.findall(r"^```(?:python|text)\n(.*?)^```", example, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert f"{len(lines)} lines in three files" in example.replace("\n", " ")
+    assert len(lines) <= 40
+
+
+def test_the_worked_docstring_is_complete_and_right(worked, hook, monkeypatch):
+    loss = worked[0]["sokal_sneath_loss"]
+    # Its source is in no file: `inspect.getsource` cannot read it.
+    api = hook("api")
+    monkeypatch.setattr(api, "_raises", lambda function: False)
+    assert api.problems(api.Symbol("dice_jax", "sokal_sneath_loss", "losses.overlap", loss)) == []
+    monkeypatch.setattr(dj, "sokal_sneath_loss", loss, raising=False)
+    example = doctest.DocTestParser().get_doctest(loss.__doc__, {}, "example", None, 0)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
 def test_the_worked_loss_is_its_oracle_and_counts_mistakes_twice(worked, smooth):
-    library, oracle = worked
+    library, oracle, _ = worked
     rng = np.random.default_rng(0)
     p, y = rng.random(20, np.float32), rng.random(20) < 0.3
     sums = dj.region_sums(p, y)
@@ -42,7 +69,8 @@ def test_the_worked_loss_is_its_oracle_and_counts_mistakes_twice(worked, smooth)
 
 
 def test_the_worked_loss_is_finite_at_the_corners(worked):
-    library, _ = worked
+    library, _, case = worked
+    assert case.kind.sums == "region_sums"
     for p, y in (([0.0, 0.0], [0, 0]), ([0.5, 0.5], [0, 0]), ([1.0, 0.0], [1, 0])):
         value, gradient = jax.value_and_grad(
             lambda p, y=y: library["sokal_sneath_loss"](dj.region_sums(p, np.array(y)), smooth=0.0)

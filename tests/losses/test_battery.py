@@ -1,16 +1,12 @@
 """One battery of properties, run over every public loss: a loss that is not in it fails a test.
 
-The losses differ in what they take. A `Kind` says how to draw what a loss takes and how to call it,
-so that every test below sees one form: ``loss(predictions, targets, axis=…, where=…)``, with some
-pixel axes and, for some kinds, a class axis last.
+A loss enters by its oracle in tests/support/oracles.py; tests/support/cases.py says what it takes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,157 +14,12 @@ import numpy as np
 import pytest
 
 import dice_jax as dj
-from tests.support import reference
+from tests.support import oracles, reference
+from tests.support.cases import ARRAYS, CASES, CLASS_ARRAYS, DISTANCES, LOGITS, SUMS, Case
 from tests.support.processes import sharding_facts
 
-CLASSES = 3
 BATCH = (3, 6, 8)  # images, height, width of the shared compiled function
 CROP = (5, 7)  # odd, and what the mask leaves of each image
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a family of losses takes.
-
-    draw: a generator and a pixel shape to float32 predictions and hard targets.
-    perfect: targets to predictions that say just that.
-    saturated: the predictions pushed to the ends of their range.
-    call: (a module, a function's name, options) to the common form.
-    """
-
-    draw: Callable[..., Any]
-    perfect: Callable[..., Any]
-    saturate: Callable[..., Any]
-    call: Callable[..., Any]
-    junk: Any = 255  # what a masked target may hold
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A loss in the battery.
-
-    at_truth: the value at perfect predictions; -inf if that is a minimum that depends on the
-        targets; None if it is no minimum.
-    signed: whether foreground is never pushed down, nor background up.
-    """
-
-    kind: Kind
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    at_truth: float | None = 0.0
-    signed: bool = False
-
-
-def _binary_targets(rng, shape):
-    return (rng.random(shape) < 0.4).astype(np.int32)
-
-
-def _draw_probabilities(rng, shape):
-    return rng.uniform(0.05, 0.95, shape).astype(np.float32), _binary_targets(rng, shape)
-
-
-def _draw_distances(rng, shape):
-    p, y = _draw_probabilities(rng, shape)
-    return p, reference.signed_distance(y).astype(np.float32)
-
-
-def _draw_logits(rng, shape):
-    return rng.normal(0, 2, shape).astype(np.float32), _binary_targets(rng, shape)
-
-
-def _draw_class_logits(rng, shape):
-    logits = rng.normal(0, 2, (*shape, CLASSES)).astype(np.float32)
-    return logits, rng.integers(0, CLASSES, shape).astype(np.int32)
-
-
-def _draw_class_probabilities(rng, shape):
-    logits, labels = _draw_class_logits(rng, shape)
-    return reference.softmax(logits).astype(np.float32), labels
-
-
-def _as_probabilities(targets):
-    return np.asarray(targets, np.float32)
-
-
-def _as_class_probabilities(labels):
-    return reference.one_hot(labels, CLASSES).astype(np.float32)
-
-
-def _sums_call(sums_name):
-    def call(module, name, options):
-        sums, loss = getattr(module, sums_name), getattr(module, name)
-        return lambda x, y, axis=None, where=None: loss(
-            sums(x, y, axis=axis, where=where), **options
-        )
-
-    return call
-
-
-def _array_call(module, name, options):
-    loss = getattr(module, name)
-    return lambda x, y, axis=None, where=None: loss(x, y, axis=axis, where=where, **options)
-
-
-def _pixel_call(module, name, options):
-    """One number per pixel: summed over the region here, so that it has the common form."""
-    loss, add = getattr(module, name), np.sum if module is reference else jnp.sum
-    return lambda x, y, axis=None, where=None: add(loss(x, y, where=where, **options), axis)
-
-
-def _distances_call(module, name, options):
-    loss, matrix = getattr(module, name), options["distances"]
-    return lambda x, y, axis=None, where=None: loss(x, y, matrix, axis=axis, where=where)
-
-
-SUMS = Kind(_draw_probabilities, _as_probabilities, np.round, _sums_call("region_sums"))
-CLASS_SUMS = Kind(
-    _draw_class_logits,
-    lambda y: 60 * _as_class_probabilities(y),
-    lambda x: 1e4 * np.sign(x),
-    _sums_call("softmax_region_sums"),
-)
-ARRAYS = Kind(_draw_probabilities, _as_probabilities, np.round, _array_call)
-LOGITS = Kind(_draw_logits, lambda y: 60.0 * (2 * y - 1), lambda x: 1e4 * np.sign(x), _array_call)
-DISTANCES = Kind(
-    _draw_distances, lambda phi: (phi < 0).astype(np.float32), np.round, _array_call, np.nan
-)
-CLASS_LOGITS = dataclasses.replace(CLASS_SUMS, call=_array_call)
-CLASS_PIXELS = dataclasses.replace(CLASS_SUMS, call=_pixel_call)
-CLASS_ARRAYS = Kind(_draw_class_probabilities, _as_class_probabilities, np.round, _array_call)
-CLASS_DISTANCES = dataclasses.replace(CLASS_ARRAYS, call=_distances_call)
-
-TVERSKY = {"alpha": 0.3, "beta": 0.7}
-CASES: dict[str, Case] = {
-    "binary_cross_entropy_loss": Case(SUMS, signed=True),
-    "boundary_loss": Case(DISTANCES, at_truth=-np.inf),
-    "cldice_loss": Case(ARRAYS, {"iterations": 2}),
-    "cross_entropy_loss": Case(CLASS_SUMS, {"weights": np.array([0.2, 1.0, 3.0])}),
-    "dice_loss": Case(SUMS, signed=True),
-    "dice_plus_plus_loss": Case(ARRAYS, signed=True),
-    "dice_semimetric_loss": Case(SUMS, signed=True),
-    "exponential_logarithmic_dice_loss": Case(SUMS, {"gamma": 0.3}, signed=True),
-    "focal_tversky_loss": Case(SUMS, TVERSKY | {"gamma": 0.75}, signed=True),
-    "generalized_dice_loss": Case(CLASS_SUMS),
-    "generalized_wasserstein_dice_loss": Case(
-        CLASS_DISTANCES,
-        {"distances": np.array([[0.0, 2.0, 2.0], [2.0, 0.0, 1.0], [2.0, 1.0, 0.0]])},
-    ),
-    "hausdorff_distance_loss": Case(ARRAYS, signed=True),
-    "jaccard_loss": Case(SUMS, signed=True),
-    "jaccard_metric_loss": Case(SUMS, signed=True),
-    "log_cosh_dice_loss": Case(SUMS, signed=True),
-    "log_dice_loss": Case(SUMS, signed=True),
-    "lovasz_hinge_loss": Case(LOGITS, signed=True),
-    "lovasz_softmax_loss": Case(CLASS_ARRAYS),
-    "matthews_loss": Case(SUMS, signed=True),
-    "noise_robust_dice_loss": Case(ARRAYS),
-    "self_adjusting_dice_loss": Case(ARRAYS, at_truth=None),
-    "sensitivity_specificity_loss": Case(ARRAYS, signed=True),
-    "softmax_focal_loss": Case(CLASS_PIXELS, {"gamma": 2.0, "alpha": np.array([0.5, 1.0, 2.0])}),
-    "squared_dice_loss": Case(SUMS, signed=True),
-    "top_k_cross_entropy_loss": Case(CLASS_LOGITS, {"fraction": 0.3}),
-    "tversky_loss": Case(SUMS, TVERSKY, signed=True),
-    "unified_focal_loss": Case(CLASS_LOGITS),
-}
 
 
 def every_loss(*, but: Callable[[Case], bool] = lambda case: False):
@@ -183,17 +34,17 @@ def every_loss(*, but: Callable[[Case], bool] = lambda case: False):
 
 def test_every_public_loss_is_here():
     public = {n for n in dir(dj) if n.endswith("_loss") and callable(getattr(dj, n))}
-    assert public == set(CASES)
+    assert public == {case.name for case in CASES.values()}
 
 
 def loss_of(name):
     case = CASES[name]
-    return case.kind.call(dj, name, case.options)
+    return case.kind.call(case.loss, dj, case.options)
 
 
 def oracle_of(name):
     case = CASES[name]
-    return case.kind.call(reference, name, case.options)
+    return case.kind.call(getattr(oracles, case.name), reference, case.options)
 
 
 @functools.cache
@@ -407,15 +258,143 @@ def test_other_dimensions(name, shape):
     np.testing.assert_allclose(slope, _slope(oracle, x, y), rtol=1e-3, atol=2e-5)
 
 
-@every_loss(but=lambda case: case.kind not in (SUMS, CLASS_SUMS))
+@every_loss(but=lambda case: not case.kind.soft)
+def test_soft_targets_are_the_oracle_s(name):
+    x, _ = draw(name, BATCH)
+    y = np.random.default_rng(4).uniform(0, 1, BATCH).astype(np.float32)
+    value, gradient = batched(name)(x, y, everywhere())
+    oracle = functools.partial(oracle_of(name), axis=(1, 2))
+    np.testing.assert_allclose(value, oracle(x, y), rtol=2e-5, atol=2e-6)
+    # A case with distances from the prediction is not smooth enough for more than this.
+    np.testing.assert_allclose(
+        np.sum(gradient * _direction(x)), _slope(oracle, x, y), rtol=1e-3, atol=2e-5
+    )
+
+
+@every_loss()
+def test_hard_predictions_are_the_oracle_s(name):
+    """Where powers, roots and logarithms meet their ends."""
+    x, y = draw(name, BATCH)
+    x = CASES[name].kind.saturate(x).astype(np.float32)
+    value, _ = batched(name)(x, y, everywhere())
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        expected = oracle_of(name)(x, y, axis=(1, 2))
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
+
+
+@every_loss(but=lambda case: case.kind is DISTANCES)
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_target_that_does_not_exist_makes_its_image_nan(name, label):
+    x, y = (np.array(a) for a in draw(name, BATCH))
+    y[1, 2, 3] = label if y.max() > 1 or label < 0 else 2
+    value, _ = batched(name)(x, y, everywhere())
+    bad = np.isnan(value).reshape(BATCH[0], -1)
+    assert bad[1].all()
+    assert not bad[[0, 2]].any()
+
+
+RARE = (48, 64)
+
+
+def rare_background(name):
+    """A region that is nearly all foreground, and predictions that nearly say so."""
+    rng = np.random.default_rng(5)
+    y = np.ones(RARE, np.int32)
+    y.reshape(-1)[rng.choice(y.size, 3, replace=False)] = 0
+    kind = CASES[name].kind
+    # All different and none 0: no loss has a kink there.
+    noise = rng.permutation(np.linspace(2e-4, 1e-3, y.size)).reshape(RARE).astype(np.float32)
+    if kind is DISTANCES:
+        return np.where(y == 1, 1 - noise, noise), reference.signed_distance(y).astype(np.float32)
+    if kind in (SUMS, ARRAYS):
+        return np.where(y == 1, 1 - noise, 0.3 + noise), y
+    if kind is LOGITS:
+        return np.where(y == 1, 6, -1) + 1e3 * noise, y
+    logits = np.stack([np.where(y == 1, -8, 1) + 1e3 * noise, 0 * noise, -7 - 1e3 * noise], -1)
+    logits = logits.astype(np.float32)
+    return (reference.softmax(logits).astype(np.float32) if kind is CLASS_ARRAYS else logits), y
+
+
+@every_loss()
+def test_a_rare_background_keeps_its_digits(name):
+    """FP = P − I, FN = T − I and TN = N − P − T + I are small differences of large sums here."""
+    x, y = rare_background(name)
+    value, gradient = single(name)(x, y)
+    oracle = oracle_of(name)
+    np.testing.assert_allclose(value, oracle(x, y), rtol=2e-4, atol=1e-7)
+    # Each class has its own direction: the rare pixels must not vanish beside the many.
+    for chosen in (y == y.max(), y != y.max()) if CASES[name].kind is not DISTANCES else (y > 0,):
+        direction = _direction(x) * np.reshape(chosen, chosen.shape + (1,) * (x.ndim - y.ndim))
+        step = 1e-9
+        up, down = (oracle(reference.float64(x) + s * direction, y) for s in (step, -step))
+        expected = np.sum(up - down) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-3, atol=1e-6)
+
+
+# Sums: what is a function of sums is merged, accumulated and streamed, whatever the sums are.
+
+
+def every_ratio(*, but=lambda case: False):
+    return every_loss(but=lambda case: case.make_sums is None or but(case))
+
+
+@every_ratio()
+def test_the_loss_of_its_sums_is_the_loss_of_the_arrays(name):
+    x, y = draw(name, BATCH)
+    w = np.random.default_rng(1).choice([0.0, 0.5, 1.0, 2.0], BATCH).astype(np.float32)
+    case = CASES[name]
+    sums = case.make_sums(x, y, axis=(1, 2), where=w)
+    value = case.loss_of_sums(sums)
+    expected, _ = batched(name)(x, y, w)
+    np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-7)
+    assert sums.dtype == jnp.float32
+    assert sums.shape[0] == BATCH[0]
+    np.testing.assert_array_equal(case.loss_of_sums(sums[1:]), value[1:])
+
+
+@every_ratio()
 def test_merged_parts_equal_the_whole(name):
     case = CASES[name]
     x, y = draw(name, BATCH)
-    make = dj.region_sums if case.kind is SUMS else dj.softmax_region_sums
-    loss = getattr(dj, name)
-    parts = [make(x[:1], y[:1]), make(x[1:], y[1:])]
-    whole = loss(make(x, y), **case.options)
-    np.testing.assert_allclose(loss(sum(parts), **case.options), whole, rtol=1e-5, atol=1e-7)
+    images = case.make_sums(x, y, axis=(1, 2))
+    whole = jax.tree.map(lambda field: field.sum(0), images)
+    if not case.whole_images:
+        whole = case.make_sums(x, y)
+    parts = [case.make_sums(x[k], y[k]) for k in range(BATCH[0])]
+    expected = case.loss_of_sums(whole)
+    np.testing.assert_allclose(case.loss_of_sums(sum(parts)), expected, rtol=1e-5, atol=1e-7)
+    joined = dj.concatenate_sums([images[:1], images[1:]])
+    np.testing.assert_array_equal(case.loss_of_sums(joined), case.loss_of_sums(images))
+    one_with_each = case.loss_of_sums(images + parts[0].broadcast_to(images.shape))
+    np.testing.assert_allclose(
+        one_with_each[2], case.loss_of_sums(parts[2] + parts[0]), rtol=1e-5, atol=1e-7
+    )
+
+
+@every_ratio()
+def test_accumulated_and_streamed_images_equal_one_step_over_all(name):
+    case = CASES[name]
+    x, y = draw(name, BATCH)
+
+    def sums_fn(scale, piece):
+        x, y = piece
+        return case.make_sums(x * scale, y)
+
+    def loss_fn(sums):
+        return jnp.sum(case.loss_of_sums(sums))
+
+    def whole(scale):
+        return loss_fn(sum(sums_fn(scale, (x[k], y[k])) for k in range(BATCH[0])))
+
+    scale = jnp.float32(0.9)
+    expected, slope = jax.jit(jax.value_and_grad(whole))(scale)
+    assert slope != 0
+    for value, gradient in (
+        dj.accumulated_value_and_grad(sums_fn, loss_fn)(scale, (x, y)),
+        dj.streamed_value_and_grad(sums_fn, loss_fn)(scale, list(zip(x, y, strict=True))),
+    ):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.slow
@@ -427,5 +406,13 @@ def test_sharded_equals_the_oracle():
         name: result
         for name, result in results.items()
         if result["value_error"] > 2e-5 or result["slope_error"] > 1e-4 or result["devices"] != 8
+    }
+    assert not wrong
+    merged = {name for name, result in results.items() if "psum_value_error" in result}
+    assert merged == {name for name, case in CASES.items() if case.make_sums is not None}
+    wrong = {
+        name: results[name]
+        for name in merged
+        if results[name]["psum_value_error"] > 1e-5 or results[name]["psum_gradient_error"] > 1e-4
     }
     assert not wrong

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import dice_jax as dj
+from tests.support import reference
 
 PIXELS = 9
 unit = st.floats(0, 1, width=32).map(lambda x: round(x, 3))
@@ -90,6 +91,25 @@ def test_matthews_is_scikit_learn_s_on_hard_masks(predicted, y):
     else:
         expected = sklearn.metrics.matthews_corrcoef(y, predicted)
         np.testing.assert_allclose(loss, 1 - expected, atol=1e-5)
+
+
+def test_matthews_keeps_the_digits_of_a_rare_background():
+    """Three background pixels in a million, one of them missed: FN, FP and TN are exact counts."""
+    pixels = 1e6
+    prediction, target, both = pixels - 2, pixels - 3, pixels - 3
+    zeros = jnp.zeros(())
+    fields = dict.fromkeys(reference.Sums._fields, zeros)
+    sums = dj.RegionSums(
+        **fields
+        | {
+            "intersection": jnp.float32(both),
+            "prediction": jnp.float32(prediction),
+            "target": jnp.float32(target),
+            "count": jnp.float32(pixels),
+        }
+    )
+    expected = 1 - (both * 2 - 1 * 0) / np.sqrt(prediction * target * 3 * 2)
+    np.testing.assert_allclose(dj.matthews_loss(sums), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("y", [np.zeros(PIXELS, bool), np.ones(PIXELS, bool)])

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import dice_jax as dj
-from tests.support import reference
+from tests.support import oracles
 
 PIXELS = (4, 5)
 
@@ -89,7 +89,7 @@ def test_top_k_shares_among_ties():
     [{"weight": 1.0, "gamma": 0.0}, {"weight": 0.0, "gamma": 1.0}, {"delta": 0.7, "gamma": 0.3}],
 )
 def test_unified_focal_options(example, options):
-    expected = reference.unified_focal_loss(*example, axis=-1, **options)
+    expected = oracles.unified_focal_loss(*example, axis=-1, **options)
     loss = dj.unified_focal_loss(*example, axis=-1, **options)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 

@@ -325,7 +325,8 @@ def test_sums_add_and_losses_do_not():
     chex.assert_trees_all_close(parts[0] + parts[1] + parts[2] + parts[3], whole, rtol=1e-6)
     mean = np.mean([dj.dice_loss(p) for p in parts])
     assert abs(mean - dj.dice_loss(whole)) > 0.01
-    merged = dj.sigmoid_region_sums(logits, targets, axis=1) + parts[0]
+    images = dj.sigmoid_region_sums(logits, targets, axis=1)
+    merged = images + parts[0].broadcast_to(images.shape)
     chex.assert_shape(jax.tree.leaves(merged), (4,))
 
 

@@ -32,7 +32,38 @@ def measure(name, sharding):
     }
 
 
+def measure_psum(case, mesh, sharding):
+    """The errors of value and gradient where each device sums its image and `psum` merges them."""
+    x, y = case.kind.draw(np.random.default_rng(0), SHAPE)
+
+    def device_sums(x, y):
+        return jax.lax.psum(case.make_sums(x, y), "images")
+
+    merged = jax.shard_map(device_sums, mesh=mesh, in_specs=P("images"), out_specs=P())
+
+    def of_devices(x, y):
+        return jnp.sum(case.loss_of_sums(merged(x, y)))
+
+    def of_images(x, y):
+        # A leading axis of one image, as a device has it.
+        sums = (case.make_sums(x[k : k + 1], y[k : k + 1]) for k in range(SHAPE[0]))
+        return jnp.sum(case.loss_of_sums(sum(sums)))
+
+    placed = [jax.device_put(a, sharding) for a in (x, y)]
+    value, gradient = jax.jit(jax.value_and_grad(of_devices))(*placed)
+    expected, slope = jax.jit(jax.value_and_grad(of_images))(x, y)
+    return {
+        "psum_value_error": float(abs(value - expected) / (abs(expected) + 1e-3)),
+        "psum_gradient_error": float(np.max(np.abs(gradient - slope)) / np.max(np.abs(slope))),
+    }
+
+
 def facts():
     mesh = jax.make_mesh((8,), ("images",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, P("images"))
-    return {name: measure(name, sharding) for name in battery.CASES}
+    results = {}
+    for name, case in battery.CASES.items():
+        results[name] = measure(name, sharding)
+        if case.make_sums is not None:
+            results[name] |= measure_psum(case, mesh, sharding)
+    return results
