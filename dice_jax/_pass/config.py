@@ -15,7 +15,7 @@ __all__ = ["Config", "config", "replaced"]
 class Config:
     """The sizes, as measured on XLA:CPU and read off programs compiled for a TPU v5e.
 
-    `python -m benchmarks tiling` measures the CPU's sizes again.
+    `python -m benchmarks --only tiling/` measures the CPU's sizes again.
 
     Args:
         fewest_pixels: below it, a loop over tiles costs more than it saves.
@@ -49,24 +49,13 @@ _current = Config()
 
 
 def config() -> Config:
-    """Get the sizes in use.
-
-    Returns:
-        The sizes.
-    """
+    """Get the sizes in use."""
     return _current
 
 
 @contextlib.contextmanager
 def replaced(**sizes: int) -> Iterator[Config]:
-    """Use other sizes for a while. Compiled programs are forgotten before and after.
-
-    Args:
-        **sizes: fields of `Config`, by name.
-
-    Yields:
-        The sizes in use.
-    """
+    """Use other sizes for a while. Compiled programs are forgotten before and after."""
     global _current
     before, _current = _current, dataclasses.replace(_current, **sizes)
     jax.clear_caches()

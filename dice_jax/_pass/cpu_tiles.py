@@ -47,15 +47,7 @@ class _Plan(NamedTuple):
 
 
 def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
-    """Tell whether a loop over tiles is worth its costs.
-
-    Args:
-        shape: the pixel shape.
-        axes: the pixel axes that are summed, ascending.
-
-    Returns:
-        Whether there are enough pixels, and the pixels of a region lie side by side.
-    """
+    """Tell whether there are enough pixels for a loop, and those of a region lie side by side."""
     batch = len(shape) - len(axes)
     sizes = config()
     return (
@@ -89,15 +81,7 @@ def _largest_divisor(n: int, most: int) -> int:
 
 
 def tiled(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
-    """Compute everything tile by tile.
-
-    Args:
-        op: what is computed.
-        arguments: of the op.
-
-    Returns:
-        Its results.
-    """
+    """Compute everything tile by tile."""
     ndim = len(op.shape)
     shapes = [x.shape for x in arguments] + [r.aval.shape for r in op.results if r.pixel]
     classes = max(math.prod(shape[ndim:]) for shape in shapes)

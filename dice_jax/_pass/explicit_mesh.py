@@ -17,16 +17,10 @@ Names = Any  # of mesh axes: None, one name, or a tuple of names
 
 
 def pixel_spec(operands: Arrays, ndim: int) -> tuple[Names, ...] | None:
-    """Read off the operands' types over which mesh axes their pixels are sharded.
+    """Read off the operands' types over which mesh axes each of the pixel axes is sharded.
 
-    Args:
-        operands: arrays with the pixel axes in front.
-        ndim: how many axes are pixel axes.
-
-    Returns:
-        For every pixel axis what the first operand that is sharded along it says. ``None`` where no
-        type says anything (under `jax.jit` over a mesh of Auto axes the compiler alone knows), and
-        where trailing axes are sharded.
+    ``None`` where no type says anything (over a mesh of Auto axes the compiler alone knows), and
+    where trailing axes are sharded.
     """
     found: list[Names] = [None] * ndim
     for x in operands:
@@ -45,18 +39,10 @@ def each_device_its_own(
     axes: tuple[int, ...],
     spec: tuple[Names, ...],
 ) -> Any:
-    """Sum each device's own pixels, inside `jax.shard_map`, and add up the sums.
+    """Sum each device's own pixels inside `jax.shard_map`, and add up the devices' sums.
 
-    Args:
-        sum_pixels: maps the operands, cut to a device's pixels, and what they share to a pytree of
-            sums [*batch axes, *trailing].
-        operands: arrays with the pixel axes in front.
-        shared: arrays without pixel axes.
-        axes: the pixel axes to sum over, ascending.
-        spec: of the pixel axes, from `pixel_spec`.
-
-    Returns:
-        The sums over all devices' pixels.
+    ``sum_pixels`` maps the operands, cut to a device's pixels, and the shared arrays to a pytree of
+    sums [*batch axes, *trailing]; ``spec`` is what `pixel_spec` says.
     """
     mesh = jax.typeof(operands[0]).sharding.mesh
     summed = tuple(name for k in axes for name in _as_tuple(spec[k]))

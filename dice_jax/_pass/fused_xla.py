@@ -14,15 +14,7 @@ __all__ = ["fused", "rematerialized"]
 
 
 def fused(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
-    """Compute everything in one expression.
-
-    Args:
-        op: what is computed.
-        arguments: of the op.
-
-    Returns:
-        Its results.
-    """
+    """Compute everything in one expression."""
     ndim = len(op.shape)
 
     def of_region(*blocks: jax.Array) -> Arrays:
@@ -73,12 +65,5 @@ def rematerialized(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
 
     XLA:GPU would notice that a pass and its derivative compute the same numbers at every pixel, and
     would store an image of them for the derivative. The barrier hides this from it.
-
-    Args:
-        op: what is computed.
-        arguments: of the op.
-
-    Returns:
-        Its results.
     """
     return fused(op, jax.lax.optimization_barrier(tuple(arguments)))

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dice_jax._core.manual_axes import vary, varying_axes
+
 __all__ = [
     "Argument",
     "Arrays",
@@ -17,7 +19,6 @@ __all__ = [
     "Wanted",
     "derivative",
     "evaluated",
-    "in_manual_mesh",
     "only",
     "summed",
     "total",
@@ -30,11 +31,11 @@ Wanted = tuple[int, ...]
 
 
 class Argument(NamedTuple):
-    """What an argument of a `PixelOp` is.
+    """An argument of a `PixelOp`.
 
     Args:
-        pixel: whether it has numbers pixel by pixel (they may be the same along some axes, of size
-            1 then). Any other argument has size 1 along all axes that are summed.
+        pixel: whether it has numbers pixel by pixel (along some axes they may be the same: size 1).
+            Any other argument has size 1 along all axes that are summed.
         trailing: how many axes it has behind the pixel axes.
     """
 
@@ -43,7 +44,7 @@ class Argument(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a result of a `PixelOp` is.
+    """A result of a `PixelOp`.
 
     Args:
         pixel: whether it has a number for every pixel. Any other result is a sum.
@@ -93,15 +94,7 @@ class PixelOp:
 
 
 def only(op: PixelOp, chosen: Sequence[int]) -> PixelOp:
-    """Leave results out.
-
-    Args:
-        op: what is computed.
-        chosen: the results to keep, by number.
-
-    Returns:
-        The same with these results alone.
-    """
+    """Keep some of the results, by number."""
 
     def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
         return op.function(layout, tuple(chosen[i] for i in wanted), *blocks)
@@ -110,15 +103,7 @@ def only(op: PixelOp, chosen: Sequence[int]) -> PixelOp:
 
 
 def derivative(op: PixelOp, moving: tuple[int, ...]) -> PixelOp:
-    """Differentiate along tangents of some arguments.
-
-    Args:
-        op: what is computed.
-        moving: the arguments that have tangents, by number.
-
-    Returns:
-        What maps the arguments, followed by the tangents, to the results' tangents.
-    """
+    """Map the arguments, followed by tangents of the ``moving`` ones, to the results' tangents."""
     n = len(op.arguments)
 
     def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
@@ -134,16 +119,11 @@ def derivative(op: PixelOp, moving: tuple[int, ...]) -> PixelOp:
 
 
 def transposed(op: PixelOp, linear: dict[int, Any], read: tuple[int, ...]) -> PixelOp:
-    """Turn cotangents of results into those of arguments that the results are linear in.
+    """Turn cotangents of the results ``read`` into those of the arguments that they are linear in.
 
-    Args:
-        op: what is computed.
-        linear: the types of the linear arguments, by number.
-        read: the results that have cotangents, by number.
-
-    Returns:
-        What maps the other arguments, followed by the cotangents, to the linear arguments'
-        cotangents. Where none of these has pixels, it takes one more: any array of the pixel shape.
+    The result maps the other arguments, followed by the cotangents, to the linear arguments'
+    cotangents. Where none of these has pixels, it takes one more: any array of the pixel shape.
+    ``linear`` has the types of the linear arguments, by number.
     """
     ndim = len(op.shape)
     fixed = tuple(i for i in range(len(op.arguments)) if i not in linear)
@@ -156,15 +136,15 @@ def transposed(op: PixelOp, linear: dict[int, Any], read: tuple[int, ...]) -> Pi
     def function(layout: int, wanted: Wanted, *blocks: jax.Array) -> Arrays:
         constant = dict(zip(fixed, blocks, strict=False))
         cotangents = blocks[len(fixed) : len(fixed) + len(read)]
-        block = _block_shape(layout, blocks[first].shape, arguments[first].trailing)
+        shape, trailing = blocks[first].shape, arguments[first].trailing
+        block = shape[: len(shape) - trailing] if layout else shape[trailing:]
 
         def of_linear(moved: dict[int, jax.Array]) -> Arrays:
             every = constant | moved
             return op.function(layout, read, *(every[i] for i in range(len(every))))
 
         def zeros(i: int, x: Any) -> jax.Array:
-            trailing = x.shape[ndim:]
-            pixels = block if op.arguments[i].pixel else ()
+            trailing, pixels = x.shape[ndim:], block if op.arguments[i].pixel else ()
             shape = pixels + trailing if layout else trailing + pixels
             return zeros_beside(blocks[first], shape, x.dtype)
 
@@ -174,17 +154,11 @@ def transposed(op: PixelOp, linear: dict[int, Any], read: tuple[int, ...]) -> Pi
         order = tuple(linear)
         return tuple(gradients[order[i]] for i in wanted)
 
-    results = (
-        Result(op.arguments[i].pixel, not op.arguments[i].pixel, op.arguments[i].trailing, aval)
-        for i, aval in linear.items()
-    )
+    kinds = {i: op.arguments[i] for i in linear}
+    results = (Result(a.pixel, not a.pixel, a.trailing, linear[i]) for i, a in kinds.items())
     return dataclasses.replace(
         op, function=function, arguments=tuple(arguments), results=tuple(results)
     )
-
-
-def _block_shape(layout: int, shape: tuple[int, ...], trailing: int) -> tuple[int, ...]:
-    return shape[: len(shape) - trailing] if layout else shape[trailing:]
 
 
 def _spread(layout: int, cotangent: jax.Array, value: jax.Array) -> jax.Array:
@@ -195,27 +169,12 @@ def _spread(layout: int, cotangent: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def evaluated(terms: Any) -> Any:
-    """Call the terms that are functions.
-
-    Args:
-        terms: a pytree of arrays, and of functions without arguments that return one.
-
-    Returns:
-        The pytree of arrays.
-    """
+    """Call those leaves of a pytree that are functions without arguments."""
     return jax.tree.map(lambda term: term() if callable(term) else term, terms)
 
 
 def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Sum over some axes in two steps: one long running sum would drift.
-
-    Args:
-        term: an array.
-        axes: which to sum over, ascending.
-
-    Returns:
-        The sum, without those axes.
-    """
+    """Sum over some axes, ascending, in two steps: one long running sum would drift."""
     if not axes:
         return term
     # The barrier keeps XLA from merging the two sums into one.
@@ -224,47 +183,16 @@ def total(term: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 
 
 def summed(value: jax.Array, result: Result) -> jax.Array:
-    """Bring a result to its type.
-
-    Args:
-        value: with all pixel axes; it is summed over those that the type has with size 1.
-        result: what it is.
-
-    Returns:
-        The result.
-    """
+    """Bring a result, with all pixel axes, to its type: sum it where the type has size 1."""
     axes = [k for k, n in enumerate(value.shape) if n != result.aval.shape[k]]
     value = jnp.sum(value, axes, keepdims=True) if axes else value
     return value.astype(result.aval.dtype)
-
-
-def in_manual_mesh() -> bool:
-    """Tell whether this is traced inside `jax.shard_map`.
-
-    Returns:
-        Whether some axes of the mesh are manual.
-    """
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def zeros_beside(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Make zeros that vary over the mesh as another array does.
 
     Inside `jax.shard_map` a loop must not start from a constant when its body adds what varies, and
-    the derivative with respect to a constant is summed over the mesh. The zeros are computed from
-    the array, which compiles to nothing: JAX's own name for this changes with its versions.
-
-    Args:
-        like: an array that is not empty.
-        shape: of the zeros.
-        dtype: of the zeros.
-
-    Returns:
-        The zeros.
+    the derivative with respect to a constant is summed over the mesh.
     """
-    if not in_manual_mesh():
-        return jnp.zeros(shape, dtype)
-    first = jax.lax.stop_gradient(like[(0,) * like.ndim])
-    never = jnp.zeros((), jnp.bool_)
-    zero = jnp.where(never, first != first, never)
-    return jnp.broadcast_to(zero.astype(dtype), shape)
+    return vary(jnp.zeros(shape, dtype), varying_axes(like))

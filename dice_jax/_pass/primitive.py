@@ -13,6 +13,7 @@ from jax.experimental import jet
 from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir, partial_eval
 
+from dice_jax._core.manual_axes import vary, varying_axes
 from dice_jax._pass.cpu_tiles import should_tile, tiled
 from dice_jax._pass.fused_xla import fused, rematerialized
 from dice_jax._pass.op import (
@@ -23,7 +24,6 @@ from dice_jax._pass.op import (
     Wanted,
     derivative,
     evaluated,
-    in_manual_mesh,
     only,
     transposed,
 )
@@ -39,18 +39,7 @@ def bound_pass(
     shape: tuple[int, ...],
     shared: Arrays,
 ) -> Any:
-    """Add up per-pixel terms, as `api.sum_over_pixels` says.
-
-    Args:
-        terms: maps a block of each operand, and ``shared``, to a pytree of arrays.
-        operands: arrays with the pixel axes in front.
-        axes: the pixel axes to sum over, ascending.
-        shape: the pixel shape.
-        shared: arrays without pixel axes.
-
-    Returns:
-        The pytree of ``terms``, without the axes that are summed.
-    """
+    """Add up per-pixel terms over the pixel axes ``axes``, as `api.sum_over_pixels` says."""
     n, ndim = len(operands), len(shape)
     pixel = [jax.ShapeDtypeStruct((1, *x.shape[ndim:]), x.dtype) for x in operands]
     of_pixel = jax.eval_shape(lambda *x: evaluated(terms(*x, axis=-1)), *pixel, *shared)
@@ -76,29 +65,21 @@ def bound_pass(
     return jax.tree.unflatten(jax.tree.structure(of_pixel), sums)
 
 
+def _in_manual_mesh() -> bool:
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def _aval(like: jax.Array, shape: tuple[int, ...], dtype: Any) -> Any:
     """Make the type of a sum: inside `jax.shard_map`, as varying as what is summed."""
-    if in_manual_mesh():
+    if _in_manual_mesh():
         return jax.typeof(like).update(shape=shape, dtype=dtype, weak_type=False)
     return ShapedArray(shape, dtype)
 
 
 def _equally_varying(arrays: Arrays) -> Arrays:
-    """Inside `jax.shard_map`, make all arrays vary over the mesh as one does.
-
-    What is added is 0 and compiles to nothing. It is computed from the arrays, because JAX's own
-    name for this changes with its versions.
-    """
-    if not in_manual_mesh():
-        return arrays
-    kinds = {jax.typeof(x).update(shape=(), dtype=jnp.bool_, weak_type=False) for x in arrays}
-    if len(kinds) == 1:
-        return arrays
-    never = jnp.zeros((), jnp.bool_)
-    for x in arrays:
-        first = jax.lax.stop_gradient(x[(0,) * x.ndim])
-        never = jnp.where(never, first != first, never)
-    return tuple(jnp.where(never, jnp.zeros((), x.dtype), x) for x in arrays)
+    """Make all arrays vary over the mesh along the axes along which one of them does."""
+    names = {name for x in arrays for name in varying_axes(x)}
+    return tuple(vary(x, names) for x in arrays)
 
 
 # The primitive, and what each transformation makes of it.
@@ -136,7 +117,7 @@ def _implementation(op: PixelOp, platform: str, *, one_device: bool) -> Callable
 def _lowering(platform: str) -> Callable[..., Any]:
     def lower(context: Any, *arguments: Any, op: PixelOp, x64: bool) -> Any:
         where = getattr(context.module_context, "axis_context", None)
-        one_device = in_manual_mesh() or getattr(where, "num_devices", None) == 1
+        one_device = _in_manual_mesh() or getattr(where, "num_devices", None) == 1
         implementation = _implementation(op, platform, one_device=one_device)
 
         # The caller's context: a program may be lowered in another one.

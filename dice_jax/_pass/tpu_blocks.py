@@ -18,14 +18,7 @@ __all__ = ["blocked", "should_block"]
 
 
 def should_block(shape: tuple[int, ...]) -> bool:
-    """Tell whether there are more pixels than a block holds.
-
-    Args:
-        shape: the pixel shape.
-
-    Returns:
-        Whether `blocked` cuts it.
-    """
+    """Tell whether there are more pixels than a block holds."""
     return math.prod(shape) > config().block_pixels
 
 
@@ -34,13 +27,6 @@ def blocked(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
 
     XLA:TPU sums over classes first and stores several numbers a pixel before it sums over pixels.
     Those of a block stay on the chip.
-
-    Args:
-        op: what is computed.
-        arguments: of the op.
-
-    Returns:
-        Its results.
     """
     if not should_block(op.shape):
         return fused(op, arguments)

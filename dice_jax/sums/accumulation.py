@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dice_jax._core import checks
+from dice_jax._core.manual_axes import vary, varying_axes
 
 __all__ = [
     "accumulated_value_and_grad",
@@ -44,7 +45,8 @@ def accumulated_value_and_grad(
 
     What depends on more than its own microbatch is out of reach: batch normalisation that sees
     the whole batch. What is random must be the same in both passes: carry the dropout key in the
-    microbatch. ``docs/scale.md`` shows the way for both.
+    microbatch. ``docs/scale.md`` shows the way for both. On a CPU, XLA runs convolutions inside a
+    loop slowly: there, wrap the function in `with_canonical_convolutions`.
 
     Args:
         sums_fn: maps ``params`` and one microbatch to a pytree of additive sums: a `RegionSums`,
@@ -114,10 +116,7 @@ def accumulated_value_and_grad(
         gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params)
         return ((loss, aux) if has_aux else loss), gradients
 
-    # jax.extend, which it stands on, takes longer to import than the rest of the library.
-    from dice_jax.sums.convolutions import with_canonical_convolutions
-
-    compiled = jax.jit(with_canonical_convolutions(two_passes))
+    compiled = jax.jit(two_passes)
 
     def value_and_grad(params: Any, microbatches: Any) -> tuple[Any, Any]:
         """Give the loss of all microbatches together, and its gradient."""
@@ -273,7 +272,7 @@ def piece_gradients(
     sums, pull_back = jax.vjp(floating_sums, params)
     # The total is the same on all devices, a device's own sums are not: their types differ.
     (gradients,) = pull_back(
-        [_vary(c, _varying_axes(s)) for c, s in zip(cotangents, sums, strict=True)]
+        [_vary(c, varying_axes(s)) for c, s in zip(cotangents, sums, strict=True)]
     )
     return gradients
 
@@ -357,23 +356,10 @@ def _names(axis_name: AxisName | None) -> tuple[Hashable, ...]:
     return axis_name if isinstance(axis_name, tuple) else (axis_name,)
 
 
-def _varying_axes(x: jax.Array) -> tuple[Hashable, ...]:
-    """The mesh axes along which `jax.shard_map` takes an array to differ between devices."""
-    aval = jax.typeof(x)
-    # JAX 0.10 moved the set; both hold it only where the check is on.
-    kind = getattr(aval, "manual_axis_type", None)
-    varying = getattr(aval, "vma", frozenset()) if kind is None else kind.varying
-    return tuple(varying)
-
-
 def _vary(tree: Any, axis_name: AxisName | None) -> Any:
     """Mark arrays as different on every device along the axes, where they are not yet."""
     # The axes of a `jax.vmap` are not among them: there, nothing needs to be marked.
     manual = jax.sharding.get_abstract_mesh().manual_axes
     names = [name for name in _names(axis_name) if name in manual]
 
-    def mark(x: jax.Array) -> jax.Array:
-        missing = tuple(name for name in names if name not in _varying_axes(x))
-        return jax.lax.pcast(x, missing, to="varying") if missing else x
-
-    return jax.tree.map(mark, tree)
+    return jax.tree.map(lambda x: vary(x, names), tree)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from dice_jax._core import checks
+from dice_jax._core.flax_states import register_with_flax
 
 __all__ = [
     "AdditiveSums",
@@ -47,6 +48,9 @@ class AdditiveSums:
 
     # Every kind of sums counts its pixels.
     count: jax.Array
+
+    def __post_init__(self) -> None:
+        register_with_flax(type(self))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -75,7 +75,7 @@ PAGES = {
     ),
     "scale": Page(
         "Scale",
-        ("sums.accumulation", "sums.streaming"),
+        ("sums.accumulation", "sums.streaming", "sums.convolutions"),
         "The gradient of everything in one piece, at the memory of one piece: see "
         "[Scale](../scale.md).",
     ),

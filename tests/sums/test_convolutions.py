@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dice_jax.sums.convolutions import with_canonical_convolutions
+from dice_jax import with_canonical_convolutions
 
 CANONICAL = {1: "b0f_0io->b0f", 2: "b01f_01io->b01f", 3: "b012f_012io->b012f"}
 

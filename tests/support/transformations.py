@@ -391,10 +391,12 @@ def explicit_mesh_vmap_of_grad(problem):
         each = jax.vmap(jax.grad(dice_and_cross_entropy))
         expected = jax.vmap(jax.grad(reference))(problem.logits, problem.labels)
         several = jax.vmap(value_and_grad, (0, None))(jnp.stack([z, z]), y)
-        return max(
-            relative_error(jax.jit(each)(z, y), expected),
-            *map(problem.error, *several),
-        )
+        worst = max(map(problem.error, *several))
+        # JAX 0.10.0 cannot map `jnp.where` with constants over an explicit axis, in plain functions
+        # either.
+        if jax.__version_info__ > (0, 10, 0):
+            worst = max(worst, relative_error(jax.jit(each)(z, y), expected))
+        return worst
 
 
 @row
