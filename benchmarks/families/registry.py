@@ -11,6 +11,7 @@ from benchmarks.families.linearity import LINEARITY
 from benchmarks.families.monitor import MONITOR
 from benchmarks.families.pixels import SIGMOID, SOFTMAX
 from benchmarks.families.ranking import RANKING
+from benchmarks.families.tiling import TILING
 from benchmarks.families.tpu import TPU
 from benchmarks.families.two_devices import TWO_DEVICES
 from benchmarks.families.unet_step import UNET_STEP
@@ -31,5 +32,6 @@ FAMILIES: tuple[Family, ...] = (
     LINEARITY,
     COMPILATION,
     MONITOR,
+    TILING,
     TPU,
 )

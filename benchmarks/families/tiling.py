@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks.contenders import jax_programs
-from benchmarks.contenders.objectives import Objective
-from benchmarks.harness.case import Builder, Case, Contender
+from benchmarks.contenders.objectives import SOFTMAX_DICE_CE, Objective
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
 from benchmarks.harness.problems import Problem
+from dice_jax._pass.config import Config, replaced
 
-__all__ = ["tiling_case"]
+__all__ = ["TILING", "tiling_case"]
 
 
 def tiling_case(
@@ -44,3 +45,28 @@ def tiling_case(
     builders = {choice: compiled_with(sizes) for choice, sizes in choices.items()}
     # Another version may have other sizes.
     return Case(name, f"{objective.title}, {problem.words}", builders, ours=())
+
+
+def _around(name: str) -> dict[str, dict[str, int]]:
+    """Half, once and twice the size in use."""
+    size = getattr(Config(), name)
+    return {f"{name} {value}": {name: value} for value in (size, size // 2, size * 2)}
+
+
+def _cases(settings: Settings) -> Sequence[Case]:
+    few, many = (4, 104) if settings.quick else (16, 104)
+    few_classes, many_classes = Problem((few, 256, 256), 4), Problem((1, 256, 256), many)
+    sizes = {
+        "tile_elements": few_classes,
+        "lanes": few_classes,
+        "most_rows": few_classes,
+        "tile_elements_of_many_classes": many_classes,
+        "lane_elements_of_many_classes": many_classes,
+    }
+    return [
+        tiling_case(f"tiling-{name}", SOFTMAX_DICE_CE, problem, replaced, _around(name))
+        for name, problem in sizes.items()
+    ]
+
+
+TILING = Family("tiling", "Sizes of tiles, half, once and twice", _cases)

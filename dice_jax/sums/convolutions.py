@@ -45,7 +45,7 @@ def with_canonical_convolutions(function: Callable[..., R]) -> Callable[..., R]:
         >>> step = dj.accumulated_value_and_grad(sums_fn, dj.dice_loss)
         >>> step = jax.jit(dj.with_canonical_convolutions(step))    # matters with convolutions
         >>> loss, _ = step(jnp.float32(1), (jnp.zeros((2, 4)), jnp.ones((2, 4))))
-        >>> print(loss.round(4))
+        >>> print(f"{loss:.4f}")
         0.3077
     """
 

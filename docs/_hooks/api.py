@@ -134,7 +134,14 @@ PAGES = {
 
 # No paper stands behind these: they move, read, draw, count or hold.
 _WITHOUT_SOURCE = {
-    "dice_jax": {"AdditiveSums", "concatenate_sums", "label_components", "pad_piece", "safe_mean"},
+    "dice_jax": {
+        "AdditiveSums",
+        "concatenate_sums",
+        "label_components",
+        "pad_piece",
+        "safe_mean",
+        "with_canonical_convolutions",
+    },
     "dice_jax.analysis": {
         "article_examples",
         "as_mask",

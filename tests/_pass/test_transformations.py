@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import dice_jax as dj
-from tests.support.processes import report_of
+from tests.support.processes import sharding_facts
 from tests.support.transformations import ROWS, SHAPES, Problem
 
 LIMIT = 2e-5
@@ -25,7 +25,7 @@ def test_one_device(problem, name):
 
 @pytest.fixture(scope="module")
 def on_eight_devices():
-    return report_of("tests.programs.transformations", devices=8)
+    return sharding_facts("transformations")
 
 
 @pytest.mark.slow

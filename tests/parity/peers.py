@@ -38,12 +38,8 @@ def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _of_jax(function: Callable[[Any], jax.Array], primal: Any) -> Result:
-    @jax.jit  # one program: its parts, each compiled on its own, would take several times as long
-    def both(primal: Any) -> Any:
-        value, pull = jax.vjp(function, primal)
-        return value, pull(jnp.asarray(_cotangent(value.shape), value.dtype))[0]
-
-    value, gradient = both(primal)
+    value, pull = jax.vjp(function, primal)
+    (gradient,) = pull(jnp.asarray(_cotangent(value.shape), value.dtype))
     return np.asarray(value), [np.asarray(g) for g in jax.tree.leaves(gradient)]
 
 
@@ -62,7 +58,8 @@ def here(line: Line) -> Result:
         exec(line.setup, inner)
         return jnp.asarray(eval(line.ours, inner))
 
-    return _of_jax(function, names["logits"])
+    # Compiled as one: its parts, each compiled on its own, would take several times as long.
+    return _of_jax(jax.jit(function), names["logits"])
 
 
 def there(line: Line) -> Result:

@@ -66,14 +66,17 @@ def public_names():
 
 
 def broken(old, new):
-    """Say what of the old description the new one no longer has, one sentence each."""
+    """Say what of the old description the new one no longer has, one sentence each.
+
+    A parameter that has become optional breaks no old call.
+    """
     problems = []
     for part, listed in old.items():
         if part not in new:
             problems.append(f"{part} has vanished")
         elif isinstance(listed, dict):
             problems += [f"{part}: {problem}" for problem in broken(listed, new[part])]
-        elif new[part] != listed:
+        elif new[part] not in (listed, f"{listed} = None"):
             problems.append(f"{part} was {listed} and is {new[part]}")
     return problems
 

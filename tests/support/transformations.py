@@ -2,7 +2,7 @@
 
 A row takes a `Problem` and returns the relative error against the plain value and gradient. It is
 run for small images (one fused expression) and large ones (a loop on a CPU), on one device by
-`tests/_pass/test_transformations.py` and on eight by `tests/programs/transformations.py`.
+`tests/_pass/test_transformations.py` and on eight by `tests/programs/sharding/transformations.py`.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Prints the facts of one section, `pixels`, `losses` or `accumulation`, as JSON."""
+"""Prints the facts of one section, `pixels`, `losses`, `accumulation` or `transformations`."""
 
 import importlib
 import json
