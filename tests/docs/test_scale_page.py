@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+import dice_jax as dj
 from tests.support import WITHOUT_EXTRA
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -28,6 +29,16 @@ def test_accumulated_and_sharded_training_are_the_same_training(page):
     assert len(page["accumulated_losses"]) == 3
     np.testing.assert_allclose(page["accumulated_losses"], page["sharded_losses"], rtol=1e-4)
     np.testing.assert_allclose(page["mapped_losses"], page["sharded_losses"], rtol=1e-4)
+    np.testing.assert_allclose(page["tiled_losses"], page["sharded_losses"], rtol=1e-4)
+
+
+def test_an_explicit_mesh_gives_the_loss_of_the_whole_batch(page):
+    def loss(logits):
+        return page["loss_fn"](dj.softmax_region_sums(logits, page["labels"]))
+
+    value, gradient = jax.value_and_grad(loss)(np.zeros((8, 16, 16, 2), np.float32))
+    np.testing.assert_allclose(page["explicit_loss"], value, rtol=1e-5)
+    np.testing.assert_allclose(page["explicit_gradient"], gradient, rtol=1e-4, atol=1e-8)
 
 
 def test_training_goes_down(page):
