@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 from dice_jax.theory.verify import ClaimResult, verify_claims
 
 # A table narrower than this cannot be read; piped output has no width of its own.
@@ -107,7 +107,7 @@ def _print_table(results: Sequence[ClaimResult]) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from dice_jax.analysis.explain import explain
+    from dice_jax.analysis.explanation import explain
 
     page = explain(
         arguments.out,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import jax
 
-__all__ = ["Config", "config", "replaced"]
+__all__ = ["Config", "replaced", "sizes_in_use"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Config:
 _current = Config()
 
 
-def config() -> Config:
+def sizes_in_use() -> Config:
     """Get the sizes in use."""
     return _current
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dice_jax._pass.config import config
+from dice_jax._pass.config import sizes_in_use
 from dice_jax._pass.fused_xla import fused
 from dice_jax._pass.op import Arrays, PixelOp, Result, only, summed, zeros_beside
 
@@ -50,7 +50,7 @@ class _Plan(NamedTuple):
 def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     """Tell whether there are enough pixels for a loop, and those of a region lie side by side."""
     batch = len(shape) - len(axes)
-    sizes = config()
+    sizes = sizes_in_use()
     return (
         axes == tuple(range(batch, len(shape)))
         and math.prod(shape[batch:]) >= sizes.fewest_region_pixels
@@ -59,7 +59,7 @@ def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
 
 
 def _plan(shape: tuple[int, ...], axes: tuple[int, ...], classes: int) -> _Plan:
-    batch, sizes = len(shape) - len(axes), config()
+    batch, sizes = len(shape) - len(axes), sizes_in_use()
     pixels = math.prod(shape[batch:])
     few = classes < sizes.many_classes
     if few:

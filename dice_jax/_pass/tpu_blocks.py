@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dice_jax._pass.config import config
+from dice_jax._pass.config import sizes_in_use
 from dice_jax._pass.fused_xla import fused
 from dice_jax._pass.op import Arrays, PixelOp, Result, zeros_beside
 
@@ -19,7 +19,7 @@ __all__ = ["blocked", "should_block"]
 
 def should_block(shape: tuple[int, ...]) -> bool:
     """Tell whether there are more pixels than a block holds."""
-    return math.prod(shape) > config().block_pixels
+    return math.prod(shape) > sizes_in_use().block_pixels
 
 
 def blocked(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
@@ -32,7 +32,7 @@ def blocked(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
         return fused(op, arguments)
     k = next(k for k, n in enumerate(op.shape) if n > 1)
     length = op.shape[k]
-    most = max(1, config().block_pixels * length // math.prod(op.shape))
+    most = max(1, sizes_in_use().block_pixels * length // math.prod(op.shape))
     size = -(-length // -(-length // most))
     blocks = -(-length // size)
     # Sums over the axis stay apart until the end: one running sum would drift.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 
 __all__ = ["as_mask", "as_probabilities", "read_mask", "read_prediction"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 from dice_jax.analysis.examples import WorkedExample
 from dice_jax.analysis.landscapes import Landscape, SizeCurve, SmoothingCurve
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 
 __all__ = ["label_components", "voronoi_regions"]
 

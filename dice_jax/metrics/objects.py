@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 from dice_jax.metrics.scores import Scores
 
 __all__ = [

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dice_jax import analysis
 from dice_jax.__main__ import main
-from dice_jax.analysis import explain as explain_module
+from dice_jax.analysis import explanation
 
 MASK = np.zeros((12, 20), bool)
 MASK[3:7, 5:11] = True
@@ -208,6 +208,6 @@ def test_a_figure_needs_no_global_state():
     import matplotlib.pyplot as plt
 
     before = plt.get_fignums()
-    figure = explain_module.draw(analysis.article_examples()[0])
+    figure = explanation.draw(analysis.article_examples()[0])
     assert isinstance(figure, matplotlib.figure.Figure)
     assert plt.get_fignums() == before

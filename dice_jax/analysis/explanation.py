@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dice_jax._core.optional import optional
+from dice_jax._core.optional_imports import optional
 from dice_jax.analysis import plots
 from dice_jax.analysis.examples import (
     WorkedExample,
