@@ -39,7 +39,8 @@ class RegionSums(AdditiveSums):
     With p the predicted probability, y the target and w the weight (``where``) of a pixel, each
     field is Σ w·(…) over the pixels pooled into one region. All fields have one shape: one number
     per region (and class). Sums add: a batch, a microbatch, a tile, a shard and an object are all
-    a ``RegionSums``, merged by ``+``, `sum` or `jax.lax.psum`.
+    a ``RegionSums``, merged by ``+``, `sum` or `jax.lax.psum`. (With `psum` in `jax.shard_map`,
+    leave ``check_vma`` on, or take the gradient outside: ``docs/scale.md`` says why.)
 
     Args:
         intersection: Σ p·y.
