@@ -101,9 +101,14 @@ def test_memory_is_that_of_one_microbatch(accumulation):
 
 
 @of_the_unet
-def test_convolutions_in_the_loops_keep_the_layout_that_xla_cpu_is_fast_in(accumulation):
-    layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", accumulation(16)[0].as_text()))
-    assert layouts == {"b01f_01io->b01f"}
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_wrapper_gives_convolutions_the_layout_that_xla_cpu_is_fast_in(wrapped):
+    f = dj.accumulated_value_and_grad(networks.unet_sums, networks.unet_loss)
+    f = dj.with_canonical_convolutions(f) if wrapped else f
+    data = in_microbatches(networks.batch(4), 2)
+    text = compiled(jax.jit(f).lower(networks.unet()[1], data)).as_text()
+    layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", text))
+    assert (layouts == {"b01f_01io->b01f"}) == wrapped
 
 
 # Small models, against a loop over the pieces that is differentiated in one piece.
