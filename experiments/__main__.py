@@ -46,6 +46,7 @@ def _settings() -> type:
             kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
             options[name] = Annotated[kind, _hint(_default(configs, name))]
     # An option that is not given is not in the dictionary: each model keeps its preset's value.
+    # (A type checker wants the fields written out; here they are those of `StudyConfig`.)
     settings: Any = TypedDict("settings", options, total=False)  # pyright: ignore[reportArgumentType]
     settings.__doc__ = StudyConfig.__doc__
     return settings

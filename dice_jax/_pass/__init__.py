@@ -1,14 +1,15 @@
 """One pass over pixels: per-pixel terms, summed. It knows nothing of Dice.
 
 A loss of this library reads an image once: it computes something of every pixel and sums it over
-some axes. This folder does that, and stores nothing of the image's size, forwards or backwards.
+some axes. This folder does that. On one device and inside jax.shard_map it stores nothing of a
+large image's size, forwards or backwards.
 
 The life of a pass:
 
     called    api.sum_over_pixels(terms, operands, axes, …)
-                few pixels, or symbolic sizes ─► terms and sums in plain jax.numpy: no primitive
                 types say how pixels are sharded (Explicit mesh) ─► explicit_mesh wraps it in
                                                                     jax.shard_map, and calls again
+                few pixels, or symbolic sizes ─► terms and sums in plain jax.numpy: no primitive
                 else ─► primitive binds an op.PixelOp: a function of one block, and what it sums
     traced    the derivative, the transpose and the batch of a PixelOp are PixelOps (op, primitive):
               one primitive is closed under jvp, vjp and vmap, to any order; results that nothing
@@ -19,7 +20,7 @@ The life of a pass:
                 GPU                        fused_xla.rematerialized: one expression behind a
                                            barrier, so that XLA stores nothing for the derivative
                 several devices under      fused_xla.fused: one expression, which the compiler
-                plain jit, few pixels      spreads over devices (it would gather for a loop)
+                plain jit                  spreads over devices (it would gather for a loop)
     run       the compiled program. Outside jit (jax.disable_jit, the search for a NaN) the pass
               runs as plain operations
 

@@ -42,10 +42,6 @@ class _Plan(NamedTuple):
     def pixels(self) -> int:
         return self.tiles * self.tile + self.rest
 
-    @property
-    def block(self) -> tuple[int, ...]:
-        return (self.tile,)
-
 
 def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     """Tell whether there are enough pixels for a loop, and those of a region lie side by side."""
@@ -130,9 +126,9 @@ class _Tiles:
             x = jnp.broadcast_to(x, self._shape[: self._batch] + trailing)
         return x.reshape(-1, *trailing)
 
-    def _values(self, op: PixelOp, region: Any, start: Any, block: tuple[int, ...]) -> Arrays:
+    def _values(self, op: PixelOp, region: Any, start: Any, size: int) -> Arrays:
         """Compute a block of every result, in the plan's layout."""
-        plan, size = self._plan, math.prod(block)
+        plan = self._plan
 
         def pixels(x: jax.Array, dtype: Any) -> jax.Array:
             at = start if x.shape[0] == plan.pixels else region * jnp.int32(plan.pixels) + start
@@ -141,9 +137,6 @@ class _Tiles:
                 # The barriers here and in `map` keep the moving of axes apart: fused into the
                 # arithmetic, it would make every operation run along the classes.
                 part = jax.lax.optimization_barrier(jnp.moveaxis(part, 0, -1))
-                part = part.reshape(part.shape[:-1] + block)
-            else:
-                part = part.reshape(block + part.shape[1:])
             return _from_bits(part, dtype)
 
         blocks = [
@@ -177,7 +170,7 @@ class _Tiles:
             return zeros_beside(self._like, shape, dtype)
 
         def tile_sums(region: jax.Array, index: jax.Array) -> Arrays:
-            values = self._values(op, region, index * jnp.int32(plan.tile), plan.block)
+            values = self._values(op, region, index * jnp.int32(plan.tile), plan.tile)
             return tuple(map(lanes_of, values, op.results))
 
         def group_sums(region: jax.Array, first: jax.Array) -> Arrays:
@@ -213,7 +206,7 @@ class _Tiles:
             sums = [_sum_lanes(x.astype(dtype), last) for x, dtype in zip(lanes, wide, strict=True)]
             if plan.rest:
                 start = jnp.int32(plan.tiles * plan.tile)
-                rest = jax.enable_x64(x64)(self._values)(op, region, start, (plan.rest,))
+                rest = jax.enable_x64(x64)(self._values)(op, region, start, plan.rest)
                 for i, (value, result) in enumerate(zip(rest, op.results, strict=True)):
                     value = value.astype(wide[i])
                     sums[i] += value if result.reduced else jnp.sum(value, last)
@@ -233,20 +226,17 @@ class _Tiles:
         """Write the results tile by tile, each in its place."""
         plan, ndim = self._plan, len(self._shape)
 
-        def write(region: Any, start: Any, block: tuple[int, ...], written: Arrays) -> Arrays:
+        def write(region: Any, start: Any, size: int, written: Arrays) -> Arrays:
             at = region * jnp.int32(plan.pixels) + start if plan.regions > 1 else start
 
             def put(into: jax.Array, value: jax.Array, result: Result) -> jax.Array:
-                bits, trailing = _as_bits(value.astype(result.aval.dtype)), into.shape[1:]
+                bits = _as_bits(value.astype(result.aval.dtype))
                 if self._moves(into):
-                    bits = jax.lax.optimization_barrier(bits.reshape(*trailing, -1))
-                    bits = jnp.moveaxis(bits, -1, 0)
-                else:
-                    bits = bits.reshape(-1, *trailing)
+                    bits = jnp.moveaxis(jax.lax.optimization_barrier(bits), -1, 0)
                 index = (at, *(jnp.int32(0),) * (into.ndim - 1))
                 return jax.lax.dynamic_update_slice(into, bits, index, allow_negative_indices=False)
 
-            values = self._values(op, region, start, block)
+            values = self._values(op, region, start, size)
             return tuple(map(put, written, values, op.results))
 
         def tile(index: jax.Array, written: Arrays) -> Arrays:
@@ -254,10 +244,10 @@ class _Tiles:
                 region, place = jnp.int32(0), index
             else:
                 region, place = index // plan.tiles, index % plan.tiles
-            return write(region, place * jnp.int32(plan.tile), plan.block, written)
+            return write(region, place * jnp.int32(plan.tile), plan.tile, written)
 
         def rest(region: jax.Array, written: Arrays) -> Arrays:
-            return write(region, jnp.int32(plan.tiles * plan.tile), (plan.rest,), written)
+            return write(region, jnp.int32(plan.tiles * plan.tile), plan.rest, written)
 
         written = tuple(
             zeros_beside(
@@ -286,6 +276,7 @@ def _cut(x: jax.Array, start: Any, size: int) -> jax.Array:
 
 
 def _sum_lanes(lanes: jax.Array, last: int) -> jax.Array:
+    """Sum a tile's lanes, 32 at a time: XLA:CPU makes windows of longer sums, and compiles more."""
     lanes = jnp.moveaxis(lanes, last, -1)
     inner = math.gcd(32, lanes.shape[-1])
     rows = jnp.sum(lanes.reshape(*lanes.shape[:-1], -1, inner), -1)

@@ -24,10 +24,10 @@ def pixel_spec(operands: Arrays, ndim: int) -> tuple[Names, ...] | None:
     """
     found: list[Names] = [None] * ndim
     for x in operands:
-        spec = tuple(getattr(jax.typeof(x).sharding, "spec", ()))
+        spec = (*getattr(jax.typeof(x).sharding, "spec", ()), *(None,) * x.ndim)[: x.ndim]
         if any(names is not None for names in spec[ndim:]):
             return None
-        found = [a if a is not None else b for a, b in zip(found, spec, strict=False)] or found
+        found = [a if a is not None else b for a, b in zip(found, spec[:ndim], strict=True)]
     names = [name for entry in found for name in _as_tuple(entry)]
     return tuple(found) if names and len(set(names)) == len(names) else None
 

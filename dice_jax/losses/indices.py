@@ -42,12 +42,15 @@ Fraction = tuple[jax.Array, jax.Array]
 Formula = Callable[..., Fraction]
 
 
-def check_smooth(smooth: ArrayLike, smooth_denominator: ArrayLike | None) -> None:
-    """Check the two smoothing options.
+def check_smooth(
+    smooth: ArrayLike, smooth_denominator: ArrayLike | None, **options: ArrayLike
+) -> None:
+    """Check the two smoothing options, and others that are at least 0.
 
     Args:
         smooth: pixels added to the numerator.
         smooth_denominator: pixels added to the denominator; ``None`` means the same.
+        **options: numbers, by name.
 
     Raises:
         TypeError: if one is not a number.
@@ -56,6 +59,8 @@ def check_smooth(smooth: ArrayLike, smooth_denominator: ArrayLike | None) -> Non
     checks.check_number("smooth", smooth)
     if smooth_denominator is not None:
         checks.check_number("smooth_denominator", smooth_denominator)
+    for name, value in options.items():
+        checks.check_number(name, value)
 
 
 def smoothed_index(
@@ -82,9 +87,7 @@ def smoothed_index(
         TypeError: if an option is not a number.
         ValueError: if an option is negative or not finite.
     """
-    check_smooth(smooth, smooth_denominator)
-    for name, value in options.items():
-        checks.check_number(name, value)
+    check_smooth(smooth, smooth_denominator, **options)
     return _smoothed_index(formula, sums, smooth, smooth_denominator, options)
 
 
@@ -130,9 +133,7 @@ def smoothed_error(
         TypeError: if an option is not a number.
         ValueError: if an option is negative or not finite.
     """
-    check_smooth(smooth, smooth_denominator)
-    for name, value in options.items():
-        checks.check_number(name, value)
+    check_smooth(smooth, smooth_denominator, **options)
     return _smoothed_error(formula, sums, smooth, smooth_denominator, options)
 
 
