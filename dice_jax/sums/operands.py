@@ -341,12 +341,14 @@ def weighted_sums(
     """
     # A tile has another number of pixel axes than the image: what is fixed is how many trail.
     trailing = arrays[0].ndim - ndim
+    # The pass outlives this trace: it may hold on to numbers and types, but not to arrays.
+    count, masked = len(arrays), where is not None
 
     def weighted(*pixels_and_shared: jax.Array, axis: int) -> Mapping[str, Term]:
-        if where is None:
+        if not masked:
             return terms(*pixels_and_shared, axis=axis)
-        *values, weight = pixels_and_shared[: len(arrays) + 1]
-        options = pixels_and_shared[len(arrays) + 1 :]
+        *values, weight = pixels_and_shared[: count + 1]
+        options = pixels_and_shared[count + 1 :]
         named = terms(*(inside(x, weight, axis=axis) for x in values), *options, axis=axis)
         shape = values[0].shape
         shape = shape[: len(shape) - trailing] if axis else shape[trailing:]
