@@ -10,28 +10,31 @@ __all__ = ["on_files", "relink"]
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#]+)(#[^)]*)?\)")
+_LINK = re.compile(r"\[([^]]*)\]\((?!https?:|mailto:|#)([^)#]+)(#[^)]*)?\)")
 
 
-def relink(markdown: str, repository: str) -> str:
+def relink(markdown: str, repository: str | None) -> str:
     """Point links that are relative to the repository's root at pages, or at the repository.
 
     Args:
         markdown: of a file at the root.
-        repository: the repository's address.
+        repository: the repository's address; ``None`` while there is none.
 
     Returns:
-        The same with links that hold on the site.
+        The same with links that hold on the site. A link to a file becomes the file's path while
+        there is no repository.
     """
     pages = {source: page for page, source in _PAGES.items()}
 
     def link(match: re.Match[str]) -> str:
-        target, anchor = match[1], match[2] or ""
+        words, target, anchor = match[1], match[2], match[3] or ""
         if target in pages:
-            return f"]({pages[target]}{anchor})"
+            return f"[{words}]({pages[target]}{anchor})"
         if target.startswith("docs/") and target.endswith(".md"):
-            return f"]({target.removeprefix('docs/')}{anchor})"
-        return f"]({repository}/blob/main/{target}{anchor})"
+            return f"[{words}]({target.removeprefix('docs/')}{anchor})"
+        if repository is None:
+            return words if target in words else f"{words} (`{target}`)"
+        return f"[{words}]({repository}/blob/main/{target}{anchor})"
 
     return _LINK.sub(link, markdown)
 
@@ -42,6 +45,6 @@ def on_files(files: Any, *, config: Any) -> Any:
 
     for page, source in _PAGES.items():
         text = (_ROOT / source).read_text(encoding="utf-8")
-        content = relink(text, config.repo_url)
+        content = relink(text, config.extra["repository"])
         files.append(File.generated(config, page, content=content))
     return files

@@ -115,6 +115,9 @@ def test_links_from_the_root_hold_on_the_site(hook):
         "[a](scale.md#x) [b](changelog.md) [c](https://host/o/n/blob/main/tests/reference.py) "
         "[d](https://e.org) [e](#f)"
     )
+    assert hook("project_pages").relink("[a b](tests/x.py) [`y.py`](y.py)", None) == (
+        "a b (`tests/x.py`) `y.py`"
+    )
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("gallery/*.py")), ids=lambda p: p.stem)
