@@ -35,6 +35,9 @@ from dice_jax.analysis.monitor import GradientReport as GradientReport
 from dice_jax.analysis.monitor import LossReport as LossReport
 from dice_jax.analysis.monitor import gradient_monitor as gradient_monitor
 from dice_jax.analysis.monitor import monitor_metrics as monitor_metrics
+from dice_jax.images.files import ImageFile as ImageFile
+from dice_jax.images.files import image_suffix as image_suffix
+from dice_jax.images.files import read_image as read_image
 from dice_jax.sums.balance import GradientBalance as GradientBalance
 from dice_jax.sums.balance import gradient_balance as gradient_balance
 from dice_jax.theory.best_constants import (

@@ -1,4 +1,4 @@
-"""Masks and predictions from files: PNG, TIFF or NumPy, checked, with errors that say where."""
+"""Masks and predictions, from arrays or files, checked, with errors that say where."""
 
 from __future__ import annotations
 
@@ -7,34 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dice_jax._core.optional_imports import optional
+from dice_jax.images.files import read_image
 
 __all__ = ["as_mask", "as_probabilities", "read_mask", "read_prediction"]
 
 Array = np.ndarray[Any, Any]
-
-_KNOWN = "PNG, TIFF or NumPy (.npy)"
-
-
-def _read(path: Path) -> Array:
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".npy":
-            # Never pickles: a mask must not be able to run code.
-            return np.load(path, allow_pickle=False)
-        if suffix in (".tif", ".tiff"):
-            return optional("tifffile", user="reading TIFF", extra="analysis").imread(path)
-        if suffix == ".png":
-            with optional("PIL.Image", user="reading PNG", extra="analysis").open(path) as image:
-                return np.asarray(image)
-    except ImportError:
-        raise
-    except Exception as error:
-        # Each reader has its own errors for a file that is not what its name says.
-        raise ValueError(f"{path}: not a readable {suffix[1:]} image ({error})") from error
-    raise ValueError(f"{path}: not an image that can be read here; {_KNOWN} expected")
 
 
 def _plane(x: Array, what: str) -> Array:
@@ -134,7 +111,7 @@ def as_probabilities(x: Any, what: str = "prediction") -> Array:
 
 
 def read_mask(path: str | Path) -> Array:
-    """Read a two-valued mask from a PNG, TIFF or NumPy file.
+    """Read a two-valued mask from an image file; see `read_image`.
 
     Args:
         path: the file.
@@ -155,11 +132,11 @@ def read_mask(path: str | Path) -> Array:
         ...     print(read_mask(path))
         [[False  True]]
     """
-    return as_mask(_read(Path(path)), f"{path}: mask")
+    return as_mask(read_image(path, labels=True).pixels, f"{path}: mask")
 
 
 def read_prediction(path: str | Path) -> Array:
-    """Read probabilities from a PNG, TIFF or NumPy file.
+    """Read probabilities from an image file; see `read_image`.
 
     Args:
         path: the file.
@@ -180,4 +157,4 @@ def read_prediction(path: str | Path) -> Array:
         ...     print(read_prediction(path))
         [[0.  0.2]]
     """
-    return as_probabilities(_read(Path(path)), f"{path}: prediction")
+    return as_probabilities(read_image(path).pixels, f"{path}: prediction")

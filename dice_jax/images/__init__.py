@@ -1,1 +1,1 @@
-"""Operations on masks: distances, skeletons, connected components."""
+"""Images from files; operations on masks: distances, skeletons, connected components."""

@@ -103,6 +103,7 @@ PAGES = {
             "analysis.monitor",
             "analysis.landscapes",
             "analysis.examples",
+            "images.files",
             "analysis.images",
         ),
         "What the gradient of a loss does, at pixels, logits and parameters: see "
@@ -147,6 +148,9 @@ _WITHOUT_SOURCE = {
         "as_mask",
         "as_probabilities",
         "curvature_spectrum",
+        "ImageFile",
+        "image_suffix",
+        "read_image",
         "hessian_vector_product",
         "monitor_metrics",
         "read_mask",
