@@ -1,4 +1,4 @@
-"""`python -m dice_jax`: the statements tested as a table, and the article's argument drawn."""
+"""`python -m dice_jax`: predictions scored, the statements tested, the article's argument drawn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dice_jax._core.optional_imports import optional
+from dice_jax.evaluation.command import add_command
 from dice_jax.theory.verify import ClaimResult, verify_claims
 
 # A table narrower than this cannot be read; piped output has no width of its own.
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         "--smooth", type=float, default=1.0, help="the loss's smoothing, in pixels (1)"
     )
     explain.set_defaults(run=_explain)
+    add_command(commands)
     return parser
 
 

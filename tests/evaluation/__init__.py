@@ -1,0 +1,1 @@
+"""Tests of `dice_jax.evaluation`."""
