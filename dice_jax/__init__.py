@@ -93,7 +93,9 @@ def __getattr__(name: str) -> Any:
     # No training step needs it to start, and it is half of what importing all would cost.
     if name == "analysis":
         return importlib.import_module("dice_jax.analysis")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dice_jax._core.hints import missing_name
+
+    raise missing_name(__name__, name, __dir__())
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,8 @@ here stands beside them. One rule says what a function returns:
 * What is not a metric (`best_threshold`, `top_label`, `image_diagonal`) returns arrays or numbers.
 """
 
+from typing import Any
+
 from dice_jax.metrics.confusion import ConfusionCounts as ConfusionCounts
 from dice_jax.metrics.confusion import accuracy as accuracy
 from dice_jax.metrics.confusion import balanced_accuracy as balanced_accuracy
@@ -53,3 +55,9 @@ from dice_jax.metrics.surfaces import image_diagonal as image_diagonal
 from dice_jax.metrics.surfaces import medpy_assd as medpy_assd
 from dice_jax.metrics.surfaces import medpy_hd95 as medpy_hd95
 from dice_jax.metrics.surfaces import surface_dice as surface_dice
+
+
+def __getattr__(name: str) -> Any:
+    from dice_jax._core.hints import missing_name
+
+    raise missing_name(__name__, name, globals())

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
+from dice_jax._core.display import region_table
 from dice_jax.sums.region import RegionSums
 
 __all__ = ["Average", "Scores", "of_regions"]
@@ -203,6 +204,10 @@ class Scores:
             for x in (self.value, self.present)
         )
         return "Scores({}, present={})".format(*fields)
+
+    def _repr_html_(self) -> str | None:
+        """A table for notebooks: one row per region."""
+        return region_table("Scores", {"value": self.value, "present": self.present})
 
 
 _AS_ARRAY = (

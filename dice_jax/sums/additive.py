@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from dice_jax._core import checks
+from dice_jax._core.display import is_array, is_known, region_table, short_text
 from dice_jax._core.flax_states import register_with_flax
 
 __all__ = [
@@ -49,6 +50,10 @@ class AdditiveSums:
     # Every kind of sums counts its pixels.
     count: jax.Array
 
+    def __init_subclass__(cls) -> None:
+        # Set in each class, because `dataclass` writes a repr of its own over an inherited one.
+        cls.__repr__ = AdditiveSums.__repr__
+
     def __post_init__(self) -> None:
         register_with_flax(type(self))
 
@@ -78,6 +83,24 @@ class AdditiveSums:
     def __getitem__(self, index: Any) -> Self:
         """Index every field: ``sums[..., 1:]`` leaves the first class out."""
         return jax.tree.map(lambda field: field[index], self)
+
+    def __repr__(self) -> str:
+        """The fields of few regions; the shape and type of many, and of traced ones."""
+        name = type(self).__name__
+        known = all(map(is_known, self._sums().values()))
+        if is_array(self.count) and (not known or self.count.size > 4):
+            return f"{name}(shape={self.shape}, dtype={self.dtype})"
+        fields = [field.name for field in _fields(type(self))]
+        shown = (f"{field}={short_text(getattr(self, field))}" for field in fields)
+        return f"{name}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str | None:
+        """A table for notebooks: one row per region, one column per sum."""
+        return region_table(type(self).__name__, self._sums())
+
+    def _sums(self) -> dict[str, Any]:
+        fields = (f for f in _fields(type(self)) if not f.metadata.get("static"))
+        return {field.name: getattr(self, field.name) for field in fields}
 
     def broadcast_to(self, shape: Sequence[int]) -> Self:
         """Repeat the sums: ``a.broadcast_to(b.shape) + b`` adds one region to each of several."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
+from dice_jax._core.hints import explains_keywords
 from dice_jax._core.safe_math import clamped_log
 from dice_jax.sums.additive import AdditiveSums
 from dice_jax.sums.operands import (
@@ -76,6 +77,7 @@ class RegionSums(AdditiveSums):
     count: jax.Array
 
 
+@explains_keywords
 def region_sums(
     probabilities: ArrayLike,
     targets: ArrayLike,
@@ -123,6 +125,7 @@ def region_sums(
     return _region_sums(operands, terms=_probability_terms, classes=None)
 
 
+@explains_keywords
 def sigmoid_region_sums(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -164,6 +167,7 @@ def sigmoid_region_sums(
     return _region_sums(operands, terms=_sigmoid_terms, classes=None)
 
 
+@explains_keywords
 def softmax_region_sums(
     logits: ArrayLike,
     labels: ArrayLike,
