@@ -8,7 +8,8 @@ here stands beside them. One rule says what a function returns:
 * What adds up over batches is a dataclass of sums with ``+`` (`Average`, `Calibration`,
   `ConfusionCounts`, `InstanceCounts`) or an array of counts (`confusion_matrix`). Its properties
   are plain numbers or arrays.
-* What is not a metric (`best_threshold`, `top_label`, `image_diagonal`) returns arrays or numbers.
+* What is not a metric (`best_threshold`, `dice_optimal_mask`, `top_label`,
+  `image_diagonal`) returns arrays or numbers.
 """
 
 from typing import Any
@@ -32,6 +33,7 @@ from dice_jax.metrics.overlaps import specificity as specificity
 from dice_jax.metrics.overlaps import volume_bias as volume_bias
 from dice_jax.metrics.rankings import average_precision as average_precision
 from dice_jax.metrics.rankings import best_threshold as best_threshold
+from dice_jax.metrics.rankings import dice_optimal_mask as dice_optimal_mask
 from dice_jax.metrics.rankings import roc_auc as roc_auc
 from dice_jax.metrics.reliability import Calibration as Calibration
 from dice_jax.metrics.reliability import adaptive_calibration_error as adaptive_calibration_error

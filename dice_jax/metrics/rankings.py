@@ -12,9 +12,10 @@ from dice_jax._core import checks
 from dice_jax._core.ranks import over_regions, rank, up_to
 from dice_jax._core.safe_math import ratio
 from dice_jax.metrics.scores import Scores
-from dice_jax.sums.operands import binary_operands, hard_targets, inside
+from dice_jax.sums.expected_dice import check_nodes, dice_of_most_probable
+from dice_jax.sums.operands import binary_operands, floating, hard_targets, inside
 
-__all__ = ["average_precision", "best_threshold", "roc_auc"]
+__all__ = ["average_precision", "best_threshold", "dice_optimal_mask", "roc_auc"]
 
 
 def average_precision(
@@ -138,6 +139,53 @@ def best_threshold(
     return _best_threshold(p, y, where, axes=axes)
 
 
+def dice_optimal_mask(
+    probabilities: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    nodes: int = 64,
+) -> jax.Array:
+    """Mask with the largest expected Dice of each image, for calibrated probabilities (RankDice).
+
+    The k most probable pixels of an image, for the k with the largest expected Dice if labels are
+    independent and 1 with these probabilities. Each image has its own k, and so its own threshold;
+    `best_threshold` is one for all. The expected Dice of every k is computed as in
+    `dice_jax.analysis.per_image_dice_oracle`, which also says what it is.
+
+    Args:
+        probabilities: [...], floating in [0, 1], of the foreground.
+        axis: the axes that one image runs over; ``None``: there is one image.
+        where: boolean or floating, broadcastable to [...]; pixels of weight 0 are left out, and are
+            0 in the result; a weight other than 0 is 1.
+        nodes: the number of quadrature nodes, at least 4; see `per_image_dice_oracle`.
+
+    Returns:
+        0 and 1 in the type of ``probabilities``, [...]. NaN throughout an image that has a NaN.
+
+    Raises:
+        TypeError: if ``probabilities`` is not floating, or ``nodes`` no integer.
+        ValueError: if an axis or ``where`` does not fit, ``nodes`` is below 4, or a value on the
+            host is not in [0, 1] (a traced one gives NaN).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from dice_jax import metrics
+        >>> sure, vague = jnp.array([0.99, 0.98, 0.4, 0.3]), jnp.array([0.3, 0.3, 0.3, 0.2])
+        >>> print(metrics.dice_optimal_mask(jnp.stack([sure, vague]), axis=1))
+        [[1. 1. 0. 0.]
+         [1. 1. 1. 1.]]
+
+    References:
+        Dai & Li, RankDice (2023), https://arxiv.org/abs/2206.13086; C30 of the theory page.
+    """
+    p = floating("probabilities", probabilities)
+    axes = checks.normalize_axis("axis", axis, p.ndim, what="probabilities")
+    kept = checks.check_where(where, p.shape)
+    checks.check_unit("probabilities", probabilities, where=where, hint="jax.nn.sigmoid(logits)")
+    return _dice_optimal_mask(p, kept, axes=axes, nodes=check_nodes(nodes))
+
+
 def _curve(
     p: jax.Array, y: jax.Array, weights: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -219,6 +267,26 @@ def _best_threshold(
 
     p, y = _ranked_operands(probabilities, targets, where)
     return over_regions(best, (p, y, where), axes)
+
+
+@partial(jax.jit, static_argnames=("axes", "nodes"))
+def _dice_optimal_mask(
+    probabilities: jax.Array, where: jax.Array | None, *, axes: tuple[int, ...], nodes: int
+) -> jax.Array:
+    dtype = checks.accumulation_dtype(probabilities)
+
+    def best(p: jax.Array) -> jax.Array:
+        # A pixel of probability 0 comes last and lowers the Dice of every mask that has it.
+        order, dice = dice_of_most_probable(jnp.clip(p, 0, 1), nodes=nodes)
+        taken = (jnp.arange(p.size) < jnp.argmax(dice)).astype(p.dtype)
+        return jnp.zeros_like(p).at[order].set(taken) + 0 * jnp.sum(p)
+
+    p = checks.unit_or_nan(inside(probabilities.astype(dtype), where))
+    masks = over_regions(best, (p,), axes)
+    left = tuple(a for a in range(p.ndim) if a not in axes)
+    sizes = tuple(p.shape[a] for a in (*left, *axes))
+    last = tuple(range(len(left), p.ndim))
+    return jnp.moveaxis(masks.reshape(sizes), last, axes).astype(probabilities.dtype)
 
 
 def _ranked_operands(

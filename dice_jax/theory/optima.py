@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
+from dice_jax.sums.expected_dice import check_nodes, dice_of_most_probable
 from dice_jax.theory.arrays import floating
 
 __all__ = [
@@ -268,17 +268,21 @@ def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
     r"""The hard mask with the best expected Dice of one image, with independent labels (C30).
 
     The k most probable pixels, for the best k. The expected Dice of the k most probable pixels is
-    2∫₀¹ xᵏ ∏ᵢ(1 − μᵢ + μᵢx) Σ_{j≤k} μⱼ/(1 − μⱼ + μⱼx) dx, by Gauss–Legendre quadrature. That of the
-    empty mask is ∏ᵢ(1 − μᵢ).
+    2∫₀¹ xᵏ ∏ᵢ(1 − μᵢ + μᵢx) Σ_{j≤k} μⱼ/(1 − μⱼ + μⱼx) dx, by quadrature in t = −log x. That of the
+    empty mask is ∏ᵢ(1 − μᵢ). N pixels and Q nodes take O(N log N + N·Q) steps, and the memory of N.
+    `dice_jax.metrics.dice_optimal_mask` does the same for a batch of images.
 
     Args:
         posterior: [...], μ = P(y = 1) of each pixel of one image.
-        nodes: the number of quadrature nodes. The integrand is a polynomial, so the result is exact
-            up to rounding if ``nodes`` is at least the number of pixels. For a larger image, twice
-            as many nodes show the error.
+        nodes: Q, at least 4. With 64, the quadrature's relative error is 1e-14 for 10 pixels and
+            2e-10 for 2¹⁸, whatever the probabilities are. Twice as many nodes show it.
 
     Returns:
         An `Oracle`; ``optimum`` is the expected Dice of the image, ``dice`` the pooled one.
+
+    Raises:
+        TypeError: if ``nodes`` is no integer.
+        ValueError: if ``nodes`` is below 4.
 
     Example:
         >>> import jax.numpy as jnp
@@ -288,23 +292,15 @@ def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
         [1. 0. 0.] 0.7560
 
     References:
-        C30 of the theory page; Dai & Li, RankDice (2023).
+        C30 of the theory page; Dai & Li, RankDice (2023), https://arxiv.org/abs/2206.13086.
     """
-    return _per_image_dice_oracle(floating("posterior", posterior), nodes=nodes)
+    return _per_image_dice_oracle(floating("posterior", posterior), nodes=check_nodes(nodes))
 
 
 @partial(jax.jit, static_argnames="nodes")
 def _per_image_dice_oracle(mu: jax.Array, *, nodes: int) -> Oracle:
-    points, weights = (jnp.asarray(x, mu.dtype) for x in np.polynomial.legendre.leggauss(nodes))
-    x, weights = (1 + points) / 2, weights / 2
     flat = mu.reshape(-1)
-    order = jnp.argsort(-flat)
-    ordered = flat[order]
-    factors = 1 - ordered + ordered * x[:, None]
-    sizes = jnp.arange(1, flat.size + 1).astype(mu.dtype)
-    inner = jnp.cumsum(ordered / factors, -1) * x[:, None] ** sizes
-    expected = 2 * weights @ (jnp.prod(factors, -1, keepdims=True) * inner)
-    values = jnp.concatenate([jnp.prod(1 - flat)[None], expected])
+    order, values = dice_of_most_probable(flat, nodes=nodes)
     k = jnp.argmax(values)
     taken = (jnp.arange(flat.size) < k).astype(mu.dtype)
     prediction = jnp.zeros_like(flat).at[order].set(taken).reshape(mu.shape)

@@ -151,6 +151,7 @@ def test_every_metric_returns_scores():
         "calibration",
         "confusion_counts",
         "confusion_matrix",
+        "dice_optimal_mask",
         "image_diagonal",
         "instance_counts",
         "top_label",
