@@ -22,13 +22,13 @@ from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
 from benchmarks.harness.problems import Problem
 from benchmarks.harness.timing import median
 
-__all__ = ["COMPILATION", "compilation_case"]
+__all__ = ["COMPILATION", "compilation_case", "without_persistent_cache"]
 
 _PARTS = ("trace", "lower", "compile")
 
 
 @contextlib.contextmanager
-def _without_persistent_cache() -> Iterator[None]:
+def without_persistent_cache() -> Iterator[None]:
     """Compile what an earlier process has compiled too.
 
     JAX looks at the setting when it first compiles, and again only after a reset.
@@ -57,7 +57,7 @@ class _StartUp:
         self._seconds: dict[str, list[float]] = {part: [] for part in _PARTS}
 
     def call(self) -> None:
-        with _without_persistent_cache():
+        with without_persistent_cache():
             marks = [time.process_time()]
             traced = jax.jit(jax.value_and_grad(self._loss)).trace(*self._arguments)
             marks.append(time.process_time())

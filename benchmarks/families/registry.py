@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.families.accumulation import ACCUMULATION
 from benchmarks.families.compilation import COMPILATION
+from benchmarks.families.compiled import GPU_COMPILED, TPU_COMPILED
 from benchmarks.families.distances import DISTANCES
 from benchmarks.families.gpu import GPU
 from benchmarks.families.half import HALF
@@ -12,7 +13,6 @@ from benchmarks.families.monitor import MONITOR
 from benchmarks.families.pixels import SIGMOID, SOFTMAX
 from benchmarks.families.ranking import RANKING
 from benchmarks.families.tiling import TILING
-from benchmarks.families.tpu import TPU
 from benchmarks.families.two_devices import TWO_DEVICES
 from benchmarks.families.unet_step import UNET_STEP
 from benchmarks.harness.case import Family
@@ -33,5 +33,6 @@ FAMILIES: tuple[Family, ...] = (
     COMPILATION,
     MONITOR,
     TILING,
-    TPU,
+    TPU_COMPILED,
+    GPU_COMPILED,
 )

@@ -24,6 +24,7 @@ _PACKAGES = (
     "monai",
     "torch",
     "libtpu",
+    "jax-cuda12-plugin",
 )
 
 

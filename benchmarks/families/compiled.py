@@ -1,0 +1,118 @@
+"""The rows of programs compiled for a TPU v5e and for an H100: traffic, kernels. None is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.contenders import jax_programs
+from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE_CE, Objective
+from benchmarks.families.compilation import without_persistent_cache
+from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
+from benchmarks.harness.problems import Problem
+from benchmarks.harness.targets import H100, TPU_V5E, Target
+from benchmarks.harness.traffic import traffic
+
+__all__ = ["GPU_COMPILED", "TPU_COMPILED", "compiled_figures"]
+
+# An instruction goes over the image if it moves more than this share of the least bytes.
+_OVER_THE_IMAGE = 1 / 200
+
+
+def compiled_figures(
+    target: Target, loss: Callable[..., jax.Array], problem: Problem, dtype: Any
+) -> dict[str, float]:
+    """Compile a loss with its gradient, and read its figures off the program.
+
+    Args:
+        target: the device that it is compiled for.
+        loss: of logits and labels.
+        problem: their sizes.
+        dtype: of the logits.
+
+    Returns:
+        ``traffic_ratio``, the bytes through the device's memory over the least ones;
+        ``image_kernels``, how many instructions go over the image; ``temporary_bytes``; and
+        ``compile_seconds``, the process time of tracing, lowering and compiling.
+    """
+    target.devices()
+    x = jax.ShapeDtypeStruct(problem.logits_shape, dtype)
+    y = jax.ShapeDtypeStruct(problem.pixels, jnp.int32)
+    jax.clear_caches()
+    with without_persistent_cache():
+        began = time.process_time()
+        compiled = target.compile(jax.value_and_grad(loss), x, y)
+        seconds = time.process_time() - began
+    text = compiled.as_text()
+    assert text is not None
+    moved = traffic(text)
+    least = problem.least_bytes(logit_bytes=x.dtype.itemsize)
+    return {
+        "traffic_ratio": sum(moved.values()) / least,
+        "image_kernels": sum(size > _OVER_THE_IMAGE * least for size in moved.values()),
+        **jax_programs.figures(compiled),
+        "compile_seconds": seconds,
+    }
+
+
+def _case(target: Target, name: str, objective: Objective, problem: Problem, dtype: Any) -> Case:
+    def built(loss: Callable[..., jax.Array]) -> Contender:
+        return Contender(call=None, figures=compiled_figures(target, loss, problem, dtype))
+
+    def optax() -> Contender:
+        jax_programs.require_optax()
+        return built(objective.optax)
+
+    builders: dict[str, Builder] = {
+        "dice_jax": lambda: built(objective.dice_jax),
+        "optax": optax,
+    }
+    work = f"{objective.title}, {problem.words}, {jnp.dtype(dtype).name}"
+    return Case(name=name, work=work, builders=builders)
+
+
+def _cases(
+    target: Target,
+    prefix: str,
+    images: dict[int | None, tuple[int, ...]],
+    settings: Settings,
+) -> Sequence[Case]:
+    cases = []
+    for dtype in (jnp.float32, jnp.bfloat16):
+        for classes, pixels in images.items():
+            if settings.quick and (classes not in (2, 4) or dtype != jnp.float32):
+                continue
+            objective = SIGMOID_DICE_BCE if classes is None else SOFTMAX_DICE_CE
+            words = [prefix, objective.name]
+            words += [f"c{classes}"] * (classes is not None)
+            words += ["bfloat16"] * (dtype == jnp.bfloat16)
+            problem = Problem(pixels, classes)
+            cases.append(_case(target, "-".join(words), objective, problem, dtype))
+    return cases
+
+
+_TPU_BATCH = (64, 256, 256)
+_TPU_IMAGES: dict[int | None, tuple[int, ...]] = dict.fromkeys((2, 3, 4, 8, 32), _TPU_BATCH)
+_TPU_IMAGES |= {104: (16, 256, 256), None: _TPU_BATCH}
+# Of `benchmarks.families.gpu`, where it has them.
+_GPU_IMAGES: dict[int | None, tuple[int, ...]] = {
+    classes: (batch, 512, 512)
+    for classes, batch in {2: 128, 3: 64, 4: 64, 8: 32, 32: 16, 104: 8, None: 512}.items()
+}
+
+
+def _tpu_cases(settings: Settings) -> Sequence[Case]:
+    return _cases(TPU_V5E, "tpu", _TPU_IMAGES, settings)
+
+
+def _gpu_cases(settings: Settings) -> Sequence[Case]:
+    return _cases(H100, "gpu", _GPU_IMAGES, settings)
+
+
+_TITLE = "Compiled for {}, not run: traffic through the device's memory over the least bytes"
+TPU_COMPILED = Family("tpu-compiled", _TITLE.format("a TPU v5e"), _tpu_cases)
+GPU_COMPILED = Family("gpu-compiled", _TITLE.format("an H100"), _gpu_cases)
