@@ -1,8 +1,8 @@
 """Compiling for a TPU v5e and for an H100 without one. Nothing is run.
 
-The package `libtpu` compiles for TPUs; `jax-cuda12-plugin` and `jax-cuda12-pjrt` compile for NVIDIA's
-GPUs, without CUDA's libraries. One environment may have all three. Set ``JAX_PLATFORMS=cpu`` there:
-else JAX looks for the devices.
+`libtpu` compiles for TPUs. `jax-cuda12-plugin` and `jax-cuda12-pjrt` compile for GPUs, without the
+libraries of CUDA. One environment may have all three. Set ``JAX_PLATFORMS=cpu`` there: else JAX
+looks for the devices.
 """
 
 from __future__ import annotations
