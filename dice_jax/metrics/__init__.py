@@ -47,7 +47,13 @@ from dice_jax.metrics.scores import Scores as Scores
 from dice_jax.metrics.scores import of_regions as of_regions
 from dice_jax.metrics.skeletons import centreline_dice as centreline_dice
 from dice_jax.metrics.surface_elements import (
+    area_weighted_hausdorff_distance as area_weighted_hausdorff_distance,
+)
+from dice_jax.metrics.surface_elements import (
     area_weighted_surface_dice as area_weighted_surface_dice,
+)
+from dice_jax.metrics.surface_elements import (
+    area_weighted_surface_distance as area_weighted_surface_distance,
 )
 from dice_jax.metrics.surfaces import average_surface_distance as average_surface_distance
 from dice_jax.metrics.surfaces import directed_hausdorff_distance as directed_hausdorff_distance

@@ -380,7 +380,7 @@ def _largest_percentile(
 ) -> jax.Array:
     pairs = _both(first, second, axes, steps)
     one, other = (over_regions(_percentile(percentile), (d, s), axes) for s, d in pairs)
-    return _infinite_if_one_is_empty(jnp.maximum(one, other), first, second, axes)
+    return infinite_if_one_is_empty(jnp.maximum(one, other), first, second, axes)
 
 
 def _pooled_percentile(
@@ -393,7 +393,7 @@ def _pooled_percentile(
         return _percentile(percentile)(distances, surfaces)
 
     value = over_regions(joined, (from_a, from_b, a, b), axes)
-    return _infinite_if_one_is_empty(value, first, second, axes)
+    return infinite_if_one_is_empty(value, first, second, axes)
 
 
 def _directed_percentile(
@@ -401,7 +401,7 @@ def _directed_percentile(
 ) -> jax.Array:
     surface, distances = _both(first, second, axes, steps)[0]
     value = over_regions(_percentile(percentile), (distances, surface), axes)
-    return _infinite_if_one_is_empty(value, first, second, axes)
+    return infinite_if_one_is_empty(value, first, second, axes)
 
 
 def _mean_of_both(first: jax.Array, second: jax.Array, axes: Axes, steps: Steps) -> jax.Array:
@@ -410,7 +410,7 @@ def _mean_of_both(first: jax.Array, second: jax.Array, axes: Axes, steps: Steps)
 
 def _directed_mean(first: jax.Array, second: jax.Array, axes: Axes, steps: Steps) -> jax.Array:
     value = _share_of_pixels(_both(first, second, axes, steps)[:1], axes, empty=0.0)
-    return _infinite_if_one_is_empty(value, first, second, axes)
+    return infinite_if_one_is_empty(value, first, second, axes)
 
 
 def _mean_of_means(first: jax.Array, second: jax.Array, axes: Axes, steps: Steps) -> jax.Array:
@@ -475,9 +475,10 @@ def _share_of_pixels(
     return ratio(total, pixels, jnp.full_like(total, empty))
 
 
-def _infinite_if_one_is_empty(
+def infinite_if_one_is_empty(
     value: jax.Array, first: jax.Array, second: jax.Array, axes: Axes
 ) -> jax.Array:
+    """The distance between two masks, infinite where one has no pixel and the other one has."""
     one = jnp.any(first, axes) != jnp.any(second, axes)
     return jnp.where(one, jnp.full_like(value, jnp.inf), value)
 

@@ -143,6 +143,13 @@ def test_every_metric_returns_scores():
         metrics.area_weighted_surface_dice: lambda: metrics.area_weighted_surface_dice(
             mask[None], y[None], tolerance=1.0
         ),
+        **{
+            f: lambda f=f: f(mask[None], y[None])
+            for f in (
+                metrics.area_weighted_hausdorff_distance,
+                metrics.area_weighted_surface_distance,
+            )
+        },
         metrics.centreline_dice: lambda: metrics.centreline_dice(mask, y, mask, y),
         metrics.of_regions: lambda: metrics.of_regions(dj.dice_index(sums), sums),
     }

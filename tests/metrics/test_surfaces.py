@@ -1,4 +1,4 @@
-"""Surface metrics against SciPy, MedPy's formulas and DeepMind's test values."""
+"""Surface metrics against SciPy and MedPy's formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -151,94 +151,6 @@ def test_batch_axes_anywhere():
     np.testing.assert_array_equal(
         traced.value, metrics.medpy_hd95(predicted, target, axis=(0, 2)).value
     )
-
-
-# Surface elements: the values of DeepMind's own tests.
-
-
-def elements_2d(mask, spacing):
-    """Positions and lengths of the elements of one contour, written out case by case."""
-    padded = np.pad(mask, 1).astype(int)
-    vertical, horizontal = spacing
-    diagonal = 0.5 * np.hypot(vertical, horizontal)
-    found = []
-    for i, j in np.ndindex(padded.shape[0] - 1, padded.shape[1] - 1):
-        (a, b), (c, d) = padded[i : i + 2, j : j + 2]
-        inside = a + b + c + d
-        if inside in (1, 3):
-            length = diagonal
-        elif inside == 2 and a == d:
-            length = 2 * diagonal
-        elif inside == 2:
-            length = horizontal if a == b else vertical
-        else:
-            continue
-        found.append((i * vertical, j * horizontal, length))
-    return np.array(found)
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 1.0), (1.2, 0.7)])
-@pytest.mark.parametrize("tolerance", [0.0, 1.0, 2.4])
-def test_elements_of_contours(spacing, tolerance):
-    pair = blobs((17, 19), 5)
-    one, other = (elements_2d(mask, spacing) for mask in pair)
-    apart = np.linalg.norm(one[:, None, :2] - other[None, :, :2], axis=-1)
-    limit = tolerance * (1 + 1e-9)
-    near = one[:, 2] @ (apart.min(1) <= limit) + other[:, 2] @ (apart.min(0) <= limit)
-    expected = near / (one[:, 2].sum() + other[:, 2].sum())
-    score = metrics.area_weighted_surface_dice(*pair, tolerance=tolerance, spacing=spacing)
-    np.testing.assert_allclose(float(score), expected, rtol=1e-5)
-
-
-def test_deepmind_s_pixels_two_millimetres_apart():
-    for shape, spacing in (((56, 80), (2.0, 1.0)), ((54, 64, 80), (3.0, 2.0, 1.0))):
-        first, second = (np.zeros(shape, bool) for _ in range(2))
-        place = (50, 70) if len(shape) == 2 else (50, 60, 70)
-        first[place] = True
-        second[(*place[:-1], place[-1] + 2)] = True
-        score = metrics.area_weighted_surface_dice(first, second, tolerance=1.0, spacing=spacing)
-        np.testing.assert_allclose(float(score), 0.5, rtol=1e-6)
-
-
-def test_deepmind_s_cubes_shifted_by_a_pixel():
-    first = np.zeros((100, 100, 100), bool)
-    first[:50] = True
-    second = first.copy()
-    second[50] = True
-    score = metrics.area_weighted_surface_dice(
-        first, second, tolerance=1.0, spacing=(2.0, 1.0, 1.0)
-    )
-    np.testing.assert_allclose(float(score), 0.836, atol=5e-4)
-
-
-def test_the_area_of_solids():
-    """Of boxes, faces and bevelled edges and corners by hand; of a sphere, the usual excess."""
-    from dice_jax.metrics import surface_elements
-
-    def area(mask, spacing):
-        codes = surface_elements._codes(jnp.asarray(mask), tuple(range(mask.ndim)))
-        return float(surface_elements._areas(spacing, jnp.float32)[codes].sum())
-
-    box = np.ones((4, 3, 5), bool)
-    faces = 2 * (3 * 2 + 3 * 4 + 2 * 4)
-    edges = 4 * (3 + 2 + 4) * np.sqrt(2) / 2
-    corners = 8 * np.sqrt(3) / 8
-    np.testing.assert_allclose(area(box, (1.0, 1.0, 1.0)), faces + edges + corners, rtol=1e-6)
-    grid = np.moveaxis(np.indices((42, 42, 21)), 0, -1) * np.array([1.0, 1.0, 2.0])
-    sphere = np.linalg.norm(grid - 20.0, axis=-1) < 17
-    np.testing.assert_allclose(area(sphere, (1.0, 1.0, 2.0)), 4 * np.pi * 17**2, rtol=0.12)
-    table = surface_elements._normals(3)
-    for code in range(256):
-        np.testing.assert_array_equal(table[code], table[255 - code])
-
-
-def test_surface_elements_of_nothing():
-    something, nothing = np.eye(4, dtype=bool), np.zeros((4, 4), bool)
-    pair = np.stack([something, nothing, nothing]), np.stack([nothing, something, nothing])
-    scores = metrics.area_weighted_surface_dice(*pair, tolerance=1.0, axis=(1, 2))
-    np.testing.assert_array_equal(scores.value, [0, 0, 1])
-    with pytest.raises(ValueError, match="axis must name two or three axes of space, got 1"):
-        metrics.area_weighted_surface_dice(nothing, nothing, tolerance=1.0, axis=1)
 
 
 def test_distances_are_those_of_the_boundary_loss_s_transform():
