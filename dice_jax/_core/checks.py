@@ -154,24 +154,64 @@ def check_where(where: Any, pixel_shape: tuple[int, ...]) -> jax.Array | None:
 
     Raises:
         TypeError: if it is neither boolean nor floating.
-        ValueError: if it does not broadcast to the pixel shape.
+        ValueError: if it does not broadcast to the pixel shape, fits it in two ways, or a weight on
+            the host is negative or not finite.
     """
     if where is None:
         return None
-    where = as_array("where", where)
+    given, where = where, as_array("where", where)
     if not (where.dtype == jnp.bool_ or is_float(where)):
         raise TypeError(
             f"where must be boolean or floating, got {describe(where)}; write where=mask != 0"
         )
-    try:
-        fits = np.broadcast_shapes(where.shape, pixel_shape) == tuple(pixel_shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    pixel_shape = tuple(pixel_shape)
+    leads = where.size > 1 and where.shape == pixel_shape[:-1]
+    hint = "; write where[..., None] to give one weight to all entries of the last axis"
+    if not _broadcasts(where.shape, pixel_shape):
+        hints = {
+            pixel_shape[:-1]: hint,
+            (*pixel_shape, *where.shape[-1:]): "; it has an axis too many: write where[..., 0]",
+        }
         raise ValueError(
-            f"where must broadcast to the pixel shape {tuple(pixel_shape)}, got {describe(where)}"
+            f"where must broadcast to the pixel shape {pixel_shape}, got {describe(where)}"
+            + hints.get(where.shape, "")
         )
+    if leads:
+        raise ValueError(
+            f"where fits the pixel shape {pixel_shape} in two ways, got {describe(where)}{hint}, "
+            "or where[None] to repeat it along the first axis"
+        )
+    weights = host_values(given)
+    if weights is not None and is_float(where) and weights.size:
+        least, most = float(np.min(weights)), float(np.max(weights))
+        # NaN passes: it stays NaN in the result.
+        if least < 0 or math.isinf(most):
+            raise ValueError(
+                f"where must be finite and >= 0, got weights from {least:.4g} to {most:.4g}; "
+                "write where=mask > 0"
+            )
     return where.reshape((1,) * (len(pixel_shape) - where.ndim) + where.shape)
+
+
+def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, onto) == onto
+    except ValueError:
+        return False
+
+
+def weight_or_nan(weight: jax.Array) -> jax.Array:
+    """Make NaN of what cannot be a weight: the check of traced values.
+
+    Args:
+        weight: boolean or floating.
+
+    Returns:
+        ``weight`` where it is at least 0, NaN elsewhere.
+    """
+    if not is_float(weight):
+        return weight
+    return jnp.where(weight >= 0, weight, jnp.full_like(weight, jnp.nan))
 
 
 def check_number(
@@ -213,10 +253,24 @@ def check_number(
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 
-# How far outside [0, 1] a probability, a soft target or a mask may lie. Rounding stays within a few
-# units in the last place (at most 1/128 for bfloat16). The largest innocent excess is the overshoot
-# of a bicubic or tricubic resize at a corner: (1 + 2/27)³ − 1 = 0.239 in three dimensions.
-UNIT_TOLERANCE = 0.25
+# How far outside [0, 1] a probability or a soft target may lie. One number for all types: rounding
+# stays within one step of the type at 1, which is 1/4 at most (float8_e5m2), 1/128 for bfloat16. The
+# largest innocent excess is the overshoot of a resize. The weights of bicubic interpolation between
+# two pixels sum to 9/8 and −1/8 (19/16 and −3/16 in PyTorch), so a small object reaches 1.27 in 2-D
+# (1.45), and the background −0.47 in 3-D. Logits are beyond this at nearly every pixel.
+UNIT_TOLERANCE = 0.5
+
+
+def in_unit(x: jax.Array) -> jax.Array:
+    """Tell where values are in [0, 1] up to `UNIT_TOLERANCE`; NaN is not.
+
+    Args:
+        x: a floating array.
+
+    Returns:
+        Booleans of its shape.
+    """
+    return (x >= -UNIT_TOLERANCE) & (x <= 1 + UNIT_TOLERANCE)
 
 
 def unit_or_nan(x: jax.Array) -> jax.Array:
@@ -228,22 +282,20 @@ def unit_or_nan(x: jax.Array) -> jax.Array:
     Returns:
         ``x`` where it is in [0, 1] up to `UNIT_TOLERANCE`, NaN elsewhere.
     """
-    if not is_float(x):
-        return x
-    fits = (x >= -UNIT_TOLERANCE) & (x <= 1 + UNIT_TOLERANCE)
-    return jnp.where(fits, x, jnp.full_like(x, jnp.nan))
+    return jnp.where(in_unit(x), x, jnp.full_like(x, jnp.nan)) if is_float(x) else x
 
 
-def check_unit(name: str, x: Any, *, where: Any = None, hint: str) -> None:
+def check_unit(name: str, x: Any, *, where: Any = None, classes: bool = False, hint: str) -> None:
     """Check that values on the host are in [0, 1] up to `UNIT_TOLERANCE`.
 
-    Values that are traced or on an accelerator are not looked at: `unit_or_nan` sees those, and the
-    host does not wait. NaNs pass: they stay NaN in the result.
+    Values that are traced, on an accelerator or not computed yet are not looked at: `unit_or_nan`
+    sees those, and the host does not wait. NaNs pass: they stay NaN in the result.
 
     Args:
         name: the argument's name, for the error.
-        x: [...], the argument as the caller gave it; only floating types are looked at.
+        x: [...] or [..., C], the argument as the caller gave it; only floating types are looked at.
         where: a weight, broadcastable to [...]; where it is 0, ``x`` may hold anything.
+        classes: whether ``x`` has a class axis.
         hint: the line that turns the usual mistake into what was expected, for the error.
 
     Raises:
@@ -252,14 +304,15 @@ def check_unit(name: str, x: Any, *, where: Any = None, hint: str) -> None:
     values, weights = host_values(x), host_values(where)
     if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
         return
-    if where is not None:
-        if weights is None:
-            return
-        values = values[np.broadcast_to(weights != 0, values.shape)]
-    if values.size == 0:
+    if where is not None and weights is None:
+        return
+    if weights is not None:
+        kept = np.broadcast_to(weights[..., None] if classes else weights, values.shape)
+        values = values[kept != 0]
+    if not values.size:
         return
     # These two leave NaNs out.
-    low, high = (float(f(values, axis=None)) for f in (np.fmin.reduce, np.fmax.reduce))
+    low, high = (float(f.reduce(values, axis=None)) for f in (np.fmin, np.fmax))
     if low < -UNIT_TOLERANCE or high > 1 + UNIT_TOLERANCE:
         raise ValueError(
             f"{name} must be in [0, 1], got values from {low:.4g} to {high:.4g}; write {hint}"
@@ -273,13 +326,15 @@ def host_values(x: Any) -> np.ndarray[Any, Any] | None:
         x: anything that `as_array` takes, or ``None``.
 
     Returns:
-        A NumPy array; ``None`` if the values are traced, on an accelerator or on other hosts.
+        A NumPy array; ``None`` if the values are traced, not computed yet, on an accelerator or on
+        other hosts.
     """
     if x is None or isinstance(x, Tracer):
         return None
     if isinstance(x, jax.Array):
         local = x.is_fully_addressable and all(d.platform == "cpu" for d in x.devices())
-        return np.asarray(x) if local else None
+        # An array on the CPU may be a copy that an accelerator has not sent yet.
+        return np.asarray(x) if local and x.is_ready() else None
     if hasattr(x, "__jax_array__") or any(isinstance(v, Tracer) for v in jax.tree.leaves(x)):
         return None
     return np.asarray(x)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dice_jax._core import checks
+
 T = TypeVar("T")
 
 __all__ = ["Ranks", "over_regions", "rank", "up_to"]
@@ -65,7 +67,9 @@ def rank(values: jax.Array, tag: jax.Array, weights: jax.Array | None) -> Ranks:
         weight, ranked = (key != last).astype(dtype), jnp.sort(key)
         ranked_weight = (ranked != last).astype(dtype)
     else:
-        weight = weights.astype(dtype)
+        weight = checks.weight_or_nan(weights.astype(dtype))
+        # One that is no weight must show in every sum, of whichever pixels.
+        weight = weight + 0 * jnp.sum(weight)
         ranked, ranked_weight = jax.lax.sort((key, weight), num_keys=1)
     # One search only: the ends are known once the ranks are, and a gather is a fraction of it.
     begin = jnp.searchsorted(ranked, key, side="left")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-__all__ = ["clamped_log", "log_cosh", "power", "ratio"]
+__all__ = ["clamped_log", "log_cosh", "power", "product", "ratio"]
 
 # The smallest value of a clamped logarithm, in nats; PyTorch's BCE uses the same.
 LOG_FLOOR = -100.0
@@ -57,6 +57,25 @@ def _ratio_jvp(
     inverse = ratio(jnp.ones_like(denominator), denominator, jnp.zeros_like(denominator))
     change = numerator_dot * inverse - (denominator_dot * inverse) * quotient
     return quotient, jnp.where(nothing, empty_dot, change)
+
+
+def product(weight: jax.Array, x: jax.Array) -> jax.Array:
+    """Multiply by a weight, giving 0 where the weight is 0: 0 · ∞ is NaN.
+
+    Args:
+        weight: a floating array.
+        x: a floating array of the same type, broadcastable against it; may be infinite.
+
+    Returns:
+        weight · x, of the common shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(product(jnp.array([0.0, 0.5]), jnp.array([jnp.inf, 3.0])))
+        [0.  1.5]
+    """
+    weighted = weight * x
+    return jnp.where(weight == 0, jnp.zeros_like(weighted), weighted)
 
 
 def clamped_log(x: jax.Array) -> jax.Array:

@@ -59,9 +59,10 @@ def soft_skeleton(
     References:
         Shit et al., clDice (2021), https://arxiv.org/abs/2003.07311, algorithm 1.
     """
-    x = floating("x", x)
+    given, x = x, floating("x", x)
     axes = checks.normalize_axis("axis", axis, x.ndim, what="x")
     kept = checks.check_where(where, x.shape)
+    checks.check_unit("x", given, where=where, hint="jax.nn.sigmoid(logits)")
     return _soft_skeleton(x, kept, axes=axes, iterations=check_iterations(iterations))
 
 
@@ -90,7 +91,7 @@ def _soft_skeleton(
     x: jax.Array, where: jax.Array | None, *, axes: tuple[int, ...], iterations: int
 ) -> jax.Array:
     """Erosions in a scan that recomputes them backwards: memory for one, not for all."""
-    x = inside(x, where)
+    x = checks.unit_or_nan(inside(x, where))
 
     def erode(x: jax.Array) -> jax.Array:
         lines = [_neighbours(jnp.minimum, x, where, axis, jnp.inf) for axis in axes]

@@ -15,13 +15,19 @@ from dice_jax.images.distance import Spacing, signed_distance
 from dice_jax.losses.of_arrays import (
     ArraySums,
     Request,
-    binary_request,
     loss_of,
     sums_of,
     sums_or_arrays,
 )
 from dice_jax.sums.additive import option
-from dice_jax.sums.operands import binary_operands, floating, inside, soft_targets, weighted_sums
+from dice_jax.sums.operands import (
+    binary_operands,
+    floating,
+    inside,
+    soft_probabilities,
+    soft_targets,
+    weighted_sums,
+)
 
 __all__ = [
     "BoundarySums",
@@ -45,6 +51,11 @@ class BoundarySums(ArraySums):
 
     product: jax.Array
     count: jax.Array
+
+    @staticmethod
+    def numbers(phi: jax.Array, dtype: Any) -> jax.Array:
+        """Take distances as they are."""
+        return phi.astype(dtype)
 
     @staticmethod
     def terms(p: jax.Array, phi: jax.Array) -> dict[str, jax.Array]:
@@ -134,9 +145,18 @@ def _mean_product(s: BoundarySums) -> jax.Array:
 def _boundary_request(
     probabilities: Any, distances: Any, axis: checks.Axis, where: ArrayLike | None
 ) -> Request | BoundarySums:
-    if not isinstance(probabilities, BoundarySums):
-        distances = floating("signed_distances", distances)
-    return binary_request(BoundarySums, probabilities, distances, axis, where)
+    if isinstance(probabilities, BoundarySums):
+        return probabilities
+    operands = binary_operands(
+        "probabilities",
+        probabilities,
+        floating("signed_distances", distances),
+        axis,
+        where,
+        targets_name="signed_distances",
+        unit=("probabilities",),
+    )
+    return Request(BoundarySums, operands, {})
 
 
 @jax.tree_util.register_dataclass
@@ -176,7 +196,7 @@ class HausdorffDistanceSums(ArraySums):
             )
             return power(distance, jnp.asarray(alpha, dtype))
 
-        p = inside(predictions, where).astype(dtype)
+        p = soft_probabilities(inside(predictions, where), dtype)
         y = soft_targets(inside(targets, where), dtype)
         weights = jax.lax.stop_gradient(weight(p > half) + weight(y > half))
 
@@ -283,6 +303,7 @@ def _hausdorff_request(
 ) -> Request | HausdorffDistanceSums:
     if isinstance(probabilities, HausdorffDistanceSums):
         return probabilities
-    operands = binary_operands("probabilities", probabilities, targets, axis, where)
+    unit = ("probabilities", "targets")
+    operands = binary_operands("probabilities", probabilities, targets, axis, where, unit=unit)
     steps = checks.check_spacing(spacing, axis, operands.predictions.ndim)
     return Request(HausdorffDistanceSums, operands, {"spacing": steps, "alpha": alpha})

@@ -15,7 +15,13 @@ from dice_jax._core.safe_math import ratio
 from dice_jax.images.skeleton import check_iterations, soft_skeleton
 from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, sums_of, sums_or_arrays
 from dice_jax.sums.additive import option
-from dice_jax.sums.operands import binary_operands, inside, soft_targets, weighted_sums
+from dice_jax.sums.operands import (
+    binary_operands,
+    inside,
+    soft_probabilities,
+    soft_targets,
+    weighted_sums,
+)
 
 __all__ = ["ClDiceSums", "cldice_loss", "cldice_sums"]
 
@@ -53,7 +59,7 @@ class ClDiceSums(ArraySums):
     ) -> dict[str, jax.Array]:
         """Sum the skeletons over pooled pixels."""
         dtype = checks.accumulation_dtype(predictions, targets, where)
-        p = inside(predictions, where).astype(dtype)
+        p = soft_probabilities(inside(predictions, where), dtype)
         y = soft_targets(inside(targets, where), dtype)
         skeleton = partial(soft_skeleton, axis=axes, iterations=iterations, where=where)
 
@@ -174,6 +180,7 @@ def _request(
 ) -> Request | ClDiceSums:
     if isinstance(probabilities, ClDiceSums):
         return probabilities
-    operands = binary_operands("probabilities", probabilities, targets, axis, where)
+    unit = ("probabilities", "targets")
+    operands = binary_operands("probabilities", probabilities, targets, axis, where, unit=unit)
     # A shape of the program, so it cannot be traced.
     return Request(ClDiceSums, operands, {}, (("iterations", check_iterations(iterations)),))

@@ -17,6 +17,7 @@ from dice_jax.sums.operands import (
     class_operands,
     hard_targets,
     inside,
+    soft_probabilities,
 )
 
 __all__ = ["lovasz_hinge_loss", "lovasz_softmax_loss"]
@@ -118,7 +119,9 @@ def lovasz_softmax_loss(
         Berman et al., The Lovász-softmax loss (2018), https://arxiv.org/abs/1705.08790, equation 9
         and algorithm 1.
     """
-    p, y, where, axes = class_operands("probabilities", probabilities, labels, axis, where)
+    p, y, where, axes = class_operands(
+        "probabilities", probabilities, labels, axis, where, unit=("probabilities",)
+    )
     return _lovasz_softmax_loss(p, y, where, axes=axes)
 
 
@@ -127,7 +130,7 @@ def _lovasz_softmax_loss(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None, *, axes: tuple[int, ...]
 ) -> jax.Array:
     dtype = checks.accumulation_dtype(probabilities, where)
-    p = inside(probabilities, where).astype(dtype)
+    p = soft_probabilities(inside(probabilities, where), dtype)
     y = class_indicators(inside(labels, where), p.shape[-1], dtype)
     # Not |y − p|: its derivative at p = y would be 0.
     errors = y * (1 - p) + (1 - y) * p

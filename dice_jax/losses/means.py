@@ -52,7 +52,8 @@ def safe_mean(values: ArrayLike, *, where: ArrayLike, axis: checks.Axis = None) 
 
 @partial(jax.jit, static_argnames="axes")
 def _safe_mean(values: jax.Array, where: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
-    weight = jnp.broadcast_to(where, values.shape).astype(values.dtype)
+    weight = checks.weight_or_nan(where.astype(values.dtype))
+    weight = jnp.broadcast_to(weight, values.shape)
     # Selected before it is multiplied: 0 · NaN is NaN.
     counted = jnp.where(weight == 0, jnp.zeros_like(values), values)
     size = jnp.sum(weight, axes)

@@ -15,7 +15,13 @@ from dice_jax._core import checks
 from dice_jax._core.hints import refuse_unknown_keywords
 from dice_jax._core.safe_math import ratio
 from dice_jax.sums.additive import AdditiveSums, known_options, unknown_options, without_options
-from dice_jax.sums.operands import Operands, binary_operands, soft_targets, weighted_sums
+from dice_jax.sums.operands import (
+    Operands,
+    binary_operands,
+    soft_probabilities,
+    soft_targets,
+    weighted_sums,
+)
 
 __all__ = [
     "ArraySums",
@@ -105,6 +111,8 @@ class ArraySums(AdditiveSums):
     """
 
     terms: ClassVar[Callable[..., dict[str, jax.Array]]]
+    # Makes numbers of the targets.
+    numbers: ClassVar[Callable[[jax.Array, Any], jax.Array]] = staticmethod(soft_targets)
 
     @classmethod
     def fields(
@@ -133,7 +141,8 @@ class ArraySums(AdditiveSums):
         def terms(
             p: jax.Array, y: jax.Array, *options: jax.Array, axis: int
         ) -> dict[str, jax.Array]:
-            return cls.terms(p.astype(dtype), soft_targets(y, dtype), *options)
+            p = soft_probabilities(p, dtype)
+            return cls.terms(p, cls.numbers(y, dtype), *options)
 
         arrays, ndim = (predictions, targets), predictions.ndim
         return weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=shared)
@@ -166,7 +175,8 @@ def binary_request(
     """
     if isinstance(probabilities, kind):
         return probabilities
-    operands = binary_operands("probabilities", probabilities, targets, axis, where)
+    unit = ("probabilities", "targets")
+    operands = binary_operands("probabilities", probabilities, targets, axis, where, unit=unit)
     return Request(kind, operands, options)
 
 

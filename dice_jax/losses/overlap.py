@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.safe_math import clamped_log, log_cosh, power
+from dice_jax._core.safe_math import clamped_log, log_cosh, power, product
 from dice_jax.losses.indices import (
     Fraction,
     dice_index,
@@ -411,7 +411,9 @@ def _cross_entropy(s: RegionSums) -> Fraction:
 
 
 def _weighted_cross_entropy(s: RegionSums, weights: jax.Array) -> Fraction:
-    return jnp.sum(weights * s.foreground_cross_entropy, -1), jnp.sum(weights * s.target, -1)
+    return jnp.sum(product(weights, s.foreground_cross_entropy), -1), jnp.sum(
+        weights * s.target, -1
+    )
 
 
 @takes_sums

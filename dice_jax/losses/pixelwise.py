@@ -12,11 +12,18 @@ from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.ranks import over_regions, rank, up_to
-from dice_jax._core.safe_math import power, ratio
+from dice_jax._core.safe_math import power, product, ratio
 from dice_jax.losses.indices import smoothed_index, tversky_fraction
 from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, sums_of, sums_or_arrays
 from dice_jax.sums.additive import option
-from dice_jax.sums.operands import class_indicators, class_operands, inside, weighted_sums
+from dice_jax.sums.operands import (
+    class_indicators,
+    class_operands,
+    class_targets,
+    inside,
+    integer_or_soft_labels,
+    weighted_sums,
+)
 from dice_jax.sums.region import softmax_region_sums
 
 __all__ = [
@@ -38,12 +45,13 @@ def softmax_focal_loss(
 ) -> jax.Array:
     r"""Focal loss, of logits of classes, per pixel.
 
-    −α_y·(1 − p_y)^γ·log p_y, with p_y the probability of the pixel's class. γ = 0 is cross-entropy.
-    (For sigmoid logits, Optax has ``sigmoid_focal_loss``.)
+    −α_y·(1 − p_y)^γ·log p_y, with p_y the probability of the pixel's class; of soft labels
+    Σ_c −y_c·α_c·(1 − p_c)^γ·log p_c. γ = 0 is cross-entropy. (For sigmoid logits, Optax has
+    ``sigmoid_focal_loss``.)
 
     Args:
         logits: [..., C], floating, classes last.
-        labels: integer [...] in 0 … C−1.
+        labels: integer [...] in 0 … C−1, or floating [..., C] (soft or one-hot).
         gamma: γ ≥ 0; the paper's is 2.
         alpha: the weight of each class, [C], or one number; ``None`` for 1.
         where: boolean or floating weight, broadcastable to [...]; 0 makes a pixel's loss and
@@ -69,7 +77,9 @@ def softmax_focal_loss(
         equation 5.
     """
     checks.check_number("gamma", gamma)
-    z, labels, where, _ = class_operands("logits", logits, labels, None, where)
+    z, labels, where, _ = class_operands(
+        "logits", logits, labels, None, where, validate_labels=integer_or_soft_labels
+    )
     if alpha is not None:
         alpha = checks.as_array("alpha", alpha)
         checks.check_number("alpha", alpha)
@@ -89,24 +99,31 @@ def _softmax_focal_loss(
     gamma: ArrayLike,
     alpha: jax.Array | None,
 ) -> jax.Array:
-    dtype = checks.accumulation_dtype(logits, where)
-    y = class_indicators(inside(labels, where), logits.shape[-1], dtype)
-    loss = _focal(_cross_entropy(inside(logits, where), y), jnp.asarray(gamma, dtype))
-    if alpha is not None:
-        loss = loss * jnp.sum(y * alpha.astype(dtype), -1)
-    return loss if where is None else loss * where.astype(dtype)
+    dtype = checks.accumulation_dtype(logits, labels, where)
+    y = class_targets(inside(labels, where), logits.shape[-1], dtype)
+    loss = _focal(_minus_log_p(inside(logits, where), y), jnp.asarray(gamma, dtype))
+    weight = y if alpha is None else y * alpha.astype(dtype)
+    loss = jnp.sum(product(weight, loss), -1)
+    return loss if where is None else loss * checks.weight_or_nan(where.astype(dtype))
 
 
-def _cross_entropy(logits: jax.Array, indicators: jax.Array, axis: int = -1) -> jax.Array:
-    """−log p_y of every pixel (a sum over the classes: a gather's gradient is a scatter)."""
-    log_p = jax.nn.log_softmax(logits.astype(indicators.dtype), axis)
-    return -jnp.sum(indicators * log_p, axis)
+def _minus_log_p(logits: jax.Array, y: jax.Array, axis: int = -1) -> jax.Array:
+    """−log p_c of every pixel and class, where y is not 0; 0 elsewhere.
+
+    A class that a pixel does not have may have the logit −∞ (a float16 network overflows into it):
+    then −log p_c is infinite, and so are derivatives of what is made of it.
+    """
+    log_p = jax.nn.log_softmax(logits.astype(y.dtype), axis)
+    return jnp.where(y == 0, jnp.zeros_like(log_p), -log_p)
 
 
-def _focal(cross_entropy: jax.Array, gamma: jax.Array) -> jax.Array:
-    # 1 − p_y as −expm1(log p_y): exact where p_y rounds to 1.
-    wrong = -jnp.expm1(-cross_entropy)
-    return power(wrong, gamma) * cross_entropy
+def _focal(minus_log_p: jax.Array, gamma: jax.Array) -> jax.Array:
+    # At p = 0 the factor is 1, but its derivative times the infinite −log p would be NaN.
+    certain = jnp.isinf(minus_log_p)
+    finite = jnp.where(certain, jnp.zeros_like(minus_log_p), minus_log_p)
+    # 1 − p as −expm1(log p): exact where p rounds to 1.
+    wrong = -jnp.expm1(-finite)
+    return jnp.where(certain, minus_log_p, power(wrong, gamma) * finite)
 
 
 def top_k_cross_entropy_loss(
@@ -120,11 +137,12 @@ def top_k_cross_entropy_loss(
     r"""Mean cross-entropy of the hardest pixels, of logits of classes, per region.
 
     The hardest ``fraction`` of the pixels' weight counts, exactly: the pixel at the edge counts in
-    part, and pixels that tie there share what is left. (nnU-Net rounds down to whole pixels.)
+    part, and pixels that tie there share what is left. (nnU-Net rounds down to whole pixels.) The
+    cross-entropy of a pixel with soft labels is Σ_c −y_c·log p_c.
 
     Args:
         logits: [..., C], floating, classes last.
-        labels: integer [...] in 0 … C−1.
+        labels: integer [...] in 0 … C−1, or floating [..., C] (soft or one-hot).
         fraction: which part of the pixels counts, in (0, 1]; nnU-Net's is 0.1.
         axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
             ``None`` pools them all.
@@ -132,8 +150,8 @@ def top_k_cross_entropy_loss(
             value and gradient, whatever it holds: ``where=labels != 255``.
 
     Returns:
-        An array of the shape of ``jnp.sum(labels, axis)``, in nats; 0 where no pixel was counted. A
-        label out of range outside the mask makes its region NaN.
+        An array of the shape of ``jnp.sum(logits[..., 0], axis)``, in nats; 0 where no pixel was
+        counted. A label out of range outside the mask makes its region NaN.
 
     Raises:
         TypeError: if a type is not one of those above.
@@ -152,7 +170,9 @@ def top_k_cross_entropy_loss(
         https://arxiv.org/abs/1605.06885, section 3.1.
     """
     checks.check_number("fraction", fraction, open_at_least=True, most=1.0)
-    z, labels, where, axes = class_operands("logits", logits, labels, axis, where)
+    z, labels, where, axes = class_operands(
+        "logits", logits, labels, axis, where, validate_labels=integer_or_soft_labels
+    )
     return _top_k_cross_entropy_loss(z, labels, where, fraction, axes=axes)
 
 
@@ -165,9 +185,9 @@ def _top_k_cross_entropy_loss(
     *,
     axes: tuple[int, ...],
 ) -> jax.Array:
-    dtype = checks.accumulation_dtype(logits, where)
-    y = class_indicators(inside(labels, where), logits.shape[-1], dtype)
-    cross_entropy = _cross_entropy(inside(logits, where), y)
+    dtype = checks.accumulation_dtype(logits, labels, where)
+    y = class_targets(inside(labels, where), logits.shape[-1], dtype)
+    cross_entropy = jnp.sum(y * _minus_log_p(inside(logits, where), y), -1)
     fraction = jnp.asarray(fraction, dtype)
 
     def hardest(cross_entropy: jax.Array, weights: jax.Array | None) -> jax.Array:
@@ -227,9 +247,11 @@ class UnifiedFocalSums(ArraySums):
             x: jax.Array, labels: jax.Array, delta: jax.Array, gamma: jax.Array, *, axis: int
         ) -> dict[str, jax.Array]:
             y = class_indicators(labels, classes, dtype, axis=axis)
-            background, cross_entropy = jnp.take(y, 0, axis), _cross_entropy(x, y, axis)
-            rare = delta * (1 - background) * cross_entropy
-            return {"focal": rare + (1 - delta) * background * _focal(cross_entropy, gamma)}
+            # Of the pixel's class; 0 of the others.
+            losses = y * _minus_log_p(x, y, axis)
+            background = jax.lax.index_in_dim(losses, 0, axis, keepdims=False)
+            rare = jnp.sum(jax.lax.slice_in_dim(losses, 1, classes, axis=axis), axis)
+            return {"focal": product(delta, rare) + product(1 - delta, _focal(background, gamma))}
 
         arrays, shared = (predictions, targets), (delta, gamma)
         pixels = weighted_sums(
@@ -351,7 +373,7 @@ def _unified_focal(
     overlap = (tversky[..., 0] + jnp.sum(powers, -1)) / s.shape[-1]
     count = s.count[..., 0]
     focal = ratio(s.focal[..., 0], count, jnp.zeros_like(count))
-    return weight * focal + (1 - weight) * overlap
+    return product(weight, focal) + product(1 - weight, overlap)
 
 
 def _unified_focal_request(

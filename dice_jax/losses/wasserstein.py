@@ -15,7 +15,12 @@ from dice_jax._core import checks
 from dice_jax._core.safe_math import ratio
 from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, share, sums_of, sums_or_arrays
 from dice_jax.sums.additive import option
-from dice_jax.sums.operands import class_indicators, class_operands, weighted_sums
+from dice_jax.sums.operands import (
+    class_indicators,
+    class_operands,
+    soft_probabilities,
+    weighted_sums,
+)
 
 __all__ = [
     "WassersteinDiceSums",
@@ -65,7 +70,8 @@ class WassersteinDiceSums(ArraySums):
             # Not in the accelerators' fast, short formats.
             precision = jax.lax.Precision.HIGHEST
             from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
-            error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p.astype(dtype), axis)
+            p = soft_probabilities(p, dtype)
+            error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p, axis)
             background = jnp.take(y, 0, axis)
             return {"error": error, "size": 2 * (1 - background) * (1 - error) + error}
 
@@ -175,7 +181,9 @@ def _request(
 ) -> Request | WassersteinDiceSums:
     if isinstance(probabilities, WassersteinDiceSums):
         return probabilities
-    operands = class_operands("probabilities", probabilities, labels, axis, where)
+    operands = class_operands(
+        "probabilities", probabilities, labels, axis, where, unit=("probabilities",)
+    )
     matrix = checks.as_array("distances", distances)
     classes = operands.predictions.shape[-1]
     if matrix.shape != (classes, classes):

@@ -275,7 +275,9 @@ def _confusion_matrix(
         number = rows.astype(jnp.int32) * classes + columns.astype(jnp.int32)
         number = jnp.where(kept & valid, number, classes * classes)
         # Integers count exactly; floats would stop at 2²⁴ pixels.
-        each = kept.astype(jnp.int32) if counted or weight is None else weight.astype(dtype)
+        each = kept.astype(jnp.int32)
+        if not (counted or weight is None):
+            each = checks.weight_or_nan(weight.astype(dtype))
         each = jax.ops.segment_sum(each, number, classes * classes + 1)[:-1].astype(dtype)
         unknown = jnp.any(kept & ~valid)
         return jnp.where(unknown, jnp.full_like(each, jnp.nan), each).reshape(classes, classes)

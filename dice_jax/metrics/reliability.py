@@ -20,6 +20,7 @@ from dice_jax.sums.operands import (
     binary_operands,
     class_operands,
     inside,
+    soft_probabilities,
     soft_targets,
     weighted_sums,
 )
@@ -287,7 +288,10 @@ def top_label(probabilities: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, j
         Guo et al., On calibration of modern neural networks (2017),
         https://arxiv.org/abs/1706.04599, section 2.
     """
-    p, y, _, _ = class_operands("probabilities", probabilities, labels, None, None)
+    p, y, _, _ = class_operands(
+        "probabilities", probabilities, labels, None, None, unit=("probabilities",)
+    )
+    p = checks.unit_or_nan(p)
     hit = (jnp.argmax(p, -1) == y).astype(p.dtype)
     valid = (y >= 0) & (y < p.shape[-1])
     return jnp.max(p, -1), jnp.where(valid, hit, jnp.full_like(hit, jnp.nan))
@@ -341,15 +345,13 @@ def _check_bins(bins: int) -> int:
 def _unit_operands(
     probabilities: ArrayLike, targets: ArrayLike, axis: checks.Axis, where: ArrayLike | None
 ) -> Operands:
-    operands = binary_operands("probabilities", probabilities, targets, axis, where)
-    checks.check_unit("probabilities", probabilities, where=where, hint="jax.nn.sigmoid(logits)")
-    checks.check_unit("targets", targets, where=where, hint="targets / targets.max(), or a mask")
-    return operands
+    unit = ("probabilities", "targets")
+    return binary_operands("probabilities", probabilities, targets, axis, where, unit=unit)
 
 
 def _unit_terms(p: jax.Array, y: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """Probabilities and targets as numbers; NaN where one is far from [0, 1]."""
-    return checks.unit_or_nan(p.astype(dtype)), checks.unit_or_nan(soft_targets(y, dtype))
+    return soft_probabilities(p, dtype), soft_targets(y, dtype)
 
 
 @partial(jax.jit, static_argnames=("axes", "bins"))
@@ -394,7 +396,8 @@ def _adaptive_calibration_error(
 ) -> Scores:
     dtype = checks.accumulation_dtype(probabilities, targets, where)
     p, y = _unit_terms(inside(probabilities, where), inside(targets, where), dtype)
-    weights = jnp.ones_like(p) if where is None else jnp.broadcast_to(where.astype(dtype), p.shape)
+    weights = jnp.ones((), dtype) if where is None else checks.weight_or_nan(where.astype(dtype))
+    weights = jnp.broadcast_to(weights, p.shape)
 
     def error(p: jax.Array, gap: jax.Array, weight: jax.Array) -> jax.Array:
         p, gap, weight = jax.lax.sort((p, gap * weight, weight), num_keys=1)

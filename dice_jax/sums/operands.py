@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,12 +21,14 @@ __all__ = [
     "class_indicators",
     "class_masks",
     "class_operands",
+    "class_targets",
     "floating",
     "hard_targets",
     "inside",
     "integer_labels",
     "integer_or_soft_labels",
     "lifted",
+    "soft_probabilities",
     "soft_targets",
     "weighted_sums",
 ]
@@ -73,6 +75,14 @@ def floating(name: str, x: ArrayLike) -> jax.Array:
     return x
 
 
+# The usual mistakes of range, and the line that mends each.
+_MEND = {
+    "probabilities": "jax.nn.sigmoid(logits), or of classes jax.nn.softmax(logits)",
+    "targets": "targets / 255 for 8-bit gray values, or targets > 0 for a mask",
+    "labels": "labels / labels.sum(-1, keepdims=True)",
+}
+
+
 def binary_operands(
     name: str,
     predictions: ArrayLike,
@@ -81,6 +91,8 @@ def binary_operands(
     where: Any,
     *,
     validate: Callable[[str, ArrayLike], jax.Array] = floating,
+    targets_name: str = "targets",
+    unit: Sequence[str] = ("targets",),
 ) -> Operands:
     """Check predictions and targets of one shape, and the options that go with them.
 
@@ -91,27 +103,46 @@ def binary_operands(
         axis: the axes that one region runs over; ``None`` pools everything.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
         validate: checks the type of the predictions.
+        targets_name: what the targets are called, for the errors.
+        unit: which of the two must be in [0, 1], by name. Only values on the host are looked at.
 
     Returns:
         The checked operands.
 
     Raises:
         TypeError: if a type does not fit.
-        ValueError: if a shape or an axis does not fit.
+        ValueError: if a shape or an axis does not fit, or a value on the host is not in [0, 1].
     """
+    given = {name: predictions, targets_name: targets}
     predictions = validate(name, predictions)
-    targets = checks.as_array("targets", targets)
+    targets = checks.as_array(targets_name, targets)
     if targets.shape != predictions.shape:
         raise ValueError(
-            f"targets must have the shape of {name} {predictions.shape}, "
-            f"got {checks.describe(targets)}"
+            f"{targets_name} must have the shape of {name} {predictions.shape}, "
+            f"got {checks.describe(targets)}{_axis_of_one(name, predictions, targets)}"
         )
     if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
         raise TypeError(
-            f"targets must be boolean, integer or floating, got {checks.describe(targets)}"
+            f"{targets_name} must be boolean, integer or floating, got {checks.describe(targets)}"
         )
     axes = checks.normalize_axis("axis", axis, predictions.ndim, what=name)
-    return Operands(predictions, targets, checks.check_where(where, predictions.shape), axes)
+    kept = checks.check_where(where, predictions.shape)
+    for argument in unit:
+        checks.check_unit(argument, given[argument], where=where, hint=_MEND[argument])
+    return Operands(predictions, targets, kept, axes)
+
+
+def _axis_of_one(name: str, predictions: jax.Array, targets: jax.Array) -> str:
+    """How to drop the channel axis that one of the two has and the other has not, for an error."""
+    for who, with_axis, without in (
+        (name, predictions.shape, targets.shape),
+        ("targets", targets.shape, predictions.shape),
+    ):
+        if with_axis == (*without, 1):
+            return f"; write {who}[..., 0]"
+        if len(without) and with_axis == (without[0], 1, *without[1:]):
+            return f"; write {who}[:, 0]"
+    return ""
 
 
 def integer_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.Array:
@@ -133,8 +164,14 @@ def integer_labels(name: str, labels: ArrayLike, predictions: jax.Array) -> jax.
     pixel_shape, came = predictions.shape[:-1], checks.describe(labels)
     expected = f"expected integer labels {pixel_shape} for {name} of shape {predictions.shape}"
     if labels.shape == predictions.shape:
+        if checks.is_float(labels):
+            raise ValueError(
+                f"labels are soft or one-hot, got {came}: {expected}. If they are one-hot, write "
+                "labels.argmax(-1); if they are soft, that would lose the mixture, and this "
+                "function cannot take them"
+            )
         raise ValueError(f"labels are one-hot, got {came}: {expected}; write labels.argmax(-1)")
-    _check_label_shape(name, labels, pixel_shape, expected)
+    _check_label_shape(name, labels, predictions.shape, expected)
     if not checks.is_integer(labels):
         raise TypeError(
             f"labels must be integers, got {came}: {expected}; write labels.astype(jnp.int32)"
@@ -168,23 +205,23 @@ def integer_or_soft_labels(name: str, labels: ArrayLike, predictions: jax.Array)
             hint = f"write labels.argmax(-1), or labels.astype({name}.dtype)"
             raise TypeError(f"one-hot labels must be floating, got {came}: {expected}; {hint}")
         return labels
-    _check_label_shape(name, labels, pixel_shape, expected)
+    _check_label_shape(name, labels, predictions.shape, expected)
     if not checks.is_integer(labels):
         hint = "write labels.astype(jnp.int32)"
         raise TypeError(f"labels of shape [...] must be integers, got {came}: {expected}; {hint}")
     return labels
 
 
-def _check_label_shape(
-    name: str, labels: jax.Array, pixel_shape: tuple[int, ...], expected: str
-) -> None:
+def _check_label_shape(name: str, labels: jax.Array, shape: tuple[int, ...], expected: str) -> None:
     came = checks.describe(labels)
-    if labels.shape == (*pixel_shape, 1):
+    if labels.shape == (*shape[:-1], 1):
         raise ValueError(
             f"labels have an axis too many, got {came}: {expected}; write labels[..., 0]"
         )
-    if labels.shape != pixel_shape:
-        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}")
+    if labels.shape != shape[:-1]:
+        second = len(shape) > 1 and labels.shape == (shape[0], *shape[2:])
+        hint = f"; classes last: write jnp.moveaxis({name}, 1, -1)" if second else ""
+        raise ValueError(f"labels do not fit the {name}, got {came}: {expected}{hint}")
 
 
 def class_operands(
@@ -195,6 +232,7 @@ def class_operands(
     where: Any,
     *,
     validate_labels: Callable[[str, ArrayLike, jax.Array], jax.Array] = integer_labels,
+    unit: Sequence[str] = ("labels",),
 ) -> Operands:
     """Check predictions with classes last, their labels, and the options that go with them.
 
@@ -205,14 +243,17 @@ def class_operands(
         axis: the pixel axes that one region runs over; ``None`` pools them all.
         where: boolean or floating weight, broadcastable to [...], or ``None``.
         validate_labels: checks the labels against the predictions.
+        unit: which of the two must be in [0, 1], by name, where it is floating. Only values on the
+            host are looked at.
 
     Returns:
         The checked operands.
 
     Raises:
         TypeError: if a type does not fit.
-        ValueError: if a shape or an axis does not fit.
+        ValueError: if a shape or an axis does not fit, or a value on the host is not in [0, 1].
     """
+    given = {name: predictions, "labels": labels}
     predictions = floating(name, predictions)
     if predictions.ndim == 0 or predictions.shape[-1] == 0:
         raise ValueError(
@@ -220,19 +261,30 @@ def class_operands(
         )
     labels = validate_labels(name, labels, predictions)
     pixel_shape = predictions.shape[:-1]
-    axes = checks.normalize_axis(
-        "axis", axis, len(pixel_shape), what="the pixel shape (no class axis)"
-    )
-    return Operands(predictions, labels, checks.check_where(where, pixel_shape), axes)
+    what = "the pixel shape (the class axis is last, and is kept)"
+    axes = checks.normalize_axis("axis", axis, len(pixel_shape), what=what)
+    kept = checks.check_where(where, pixel_shape)
+    for argument in unit:
+        checks.check_unit(
+            argument, given[argument], where=where, classes=True, hint=_MEND[argument]
+        )
+    return Operands(predictions, labels, kept, axes)
 
 
 # Under jit.
 
 
+def soft_probabilities(probabilities: jax.Array, dtype: Any) -> jax.Array:
+    """Probabilities as numbers; what cannot be one becomes NaN: loud, not wrong."""
+    return checks.unit_or_nan(probabilities.astype(dtype))
+
+
 def soft_targets(targets: jax.Array, dtype: Any) -> jax.Array:
-    """Targets as numbers in [0, 1]; an integer other than 0 and 1 becomes NaN: loud, not wrong."""
-    if targets.dtype == jnp.bool_ or checks.is_float(targets):
+    """Targets as numbers; a float that is far from [0, 1], or an integer beside 0 and 1, is NaN."""
+    if targets.dtype == jnp.bool_:
         return targets.astype(dtype)
+    if checks.is_float(targets):
+        return checks.unit_or_nan(targets.astype(dtype))
     return hard_targets(targets, dtype)
 
 
@@ -278,6 +330,23 @@ def class_indicators(labels: jax.Array, classes: int, dtype: Any, *, axis: int =
     valid = jnp.expand_dims((labels >= 0) & (labels < classes), axis)
     masks = class_masks(labels, classes, axis=axis)
     return jnp.where(valid, masks.astype(dtype), jnp.full((), jnp.nan, dtype))
+
+
+def class_targets(labels: jax.Array, classes: int, dtype: Any, *, axis: int = -1) -> jax.Array:
+    """Labels of either kind as numbers per class; what cannot be a label becomes NaN.
+
+    Args:
+        labels: integer [...], or floating [..., C] (its class axis at ``axis``).
+        classes: how many classes there are.
+        dtype: of the numbers.
+        axis: where the class axis lies: −1 or 0.
+
+    Returns:
+        Numbers, [..., C] or [C, ...].
+    """
+    if checks.is_float(labels):
+        return soft_targets(labels, dtype)
+    return class_indicators(labels, classes, dtype, axis=axis)
 
 
 def lifted(x: jax.Array, ndim: int, *, axis: int) -> jax.Array:
@@ -352,7 +421,7 @@ def weighted_sums(
         named = terms(*(inside(x, weight, axis=axis) for x in values), *options, axis=axis)
         shape = values[0].shape
         shape = shape[: len(shape) - trailing] if axis else shape[trailing:]
-        weight = jnp.broadcast_to(weight, shape).astype(dtype)
+        weight = jnp.broadcast_to(checks.weight_or_nan(weight.astype(dtype)), shape)
 
         def times_weight(term: Term) -> jax.Array:
             term = term() if callable(term) else term

@@ -120,7 +120,13 @@ def region_sums(
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
     operands = binary_operands(
-        "probabilities", probabilities, targets, axis, where, validate=_probabilities_or_mask
+        "probabilities",
+        probabilities,
+        targets,
+        axis,
+        where,
+        validate=_probabilities_or_mask,
+        unit=("probabilities", "targets"),
     )
     return _region_sums(operands, terms=_probability_terms, classes=None)
 
@@ -248,9 +254,9 @@ def _sums(
         if checks.is_integer(y) and y.dtype.itemsize < 4:
             y = y.astype(jnp.int32)
         fields = terms(x.astype(dtype), y, axis)
-        if checks.is_integer(y):
-            # A label that does not exist must not go unseen: its pixel's prediction is NaN.
-            valid = (y >= 0) & (y < (classes or 2))
+        # What cannot be a target must not go unseen: its pixel's prediction is NaN.
+        valid = _is_target(y, classes, axis)
+        if valid is not None:
             poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
             prediction = fields["prediction"]
             fields["prediction"] = lambda: prediction() + lifted(poison, x.ndim, axis=axis)
@@ -264,6 +270,16 @@ def _sums(
     # 0, or NaN where a prediction was: then no field may look sound.
     poison = 0 * prediction
     return RegionSums(**{k: v + poison for k, v in fields.items()})
+
+
+def _is_target(y: jax.Array, classes: int | None, axis: int) -> jax.Array | None:
+    """Whether each pixel's target is one; ``None`` if its type has no others."""
+    if y.dtype == jnp.bool_:
+        return None
+    if checks.is_integer(y):
+        return (y >= 0) & (y < (classes or 2))
+    fits = checks.in_unit(y)
+    return fits if classes is None else jnp.all(fits, axis)
 
 
 def _overlap_fields(p: jax.Array, y: jax.Array) -> Terms:
@@ -317,7 +333,8 @@ def _hard_or_soft(y: jax.Array) -> jax.Array:
 def _probability_terms(p: jax.Array, y: jax.Array, axis: int) -> Terms:
     y = _hard_or_soft(y)
     logs = _cross_entropy_fields(y, lambda: -clamped_log(p), lambda: -clamped_log(1 - p))
-    return _overlap_fields(p, y) | logs
+    # Nor must what cannot be a probability: logits, say.
+    return _overlap_fields(p, y) | logs | {"prediction": lambda: checks.unit_or_nan(p)}
 
 
 @jax.custom_jvp

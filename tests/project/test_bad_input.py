@@ -125,7 +125,7 @@ CASES = {
     "the class axis": (
         lambda: dj.softmax_region_sums(LOGITS, Y, axis=2),
         ValueError,
-        r"axis 2 does not exist: the pixel shape \(no class axis\) has 2 axes",
+        r"axis 2 does not exist: the pixel shape \(the class axis is last, and is kept\) has 2 axes",
     ),
     "an axis twice": (
         lambda: dj.region_sums(P, Y, axis=(0, -2)),
