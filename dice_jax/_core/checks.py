@@ -7,7 +7,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -253,11 +253,12 @@ def check_number(
             raise ValueError(f"{name} must be finite and {bound}, got {entry:g}")
 
 
-# How far outside [0, 1] a probability or a soft target may lie. One number for all types: rounding
-# stays within one step of the type at 1, which is 1/4 at most (float8_e5m2), 1/128 for bfloat16. The
-# largest innocent excess is the overshoot of a resize. The weights of bicubic interpolation between
-# two pixels sum to 9/8 and −1/8 (19/16 and −3/16 in PyTorch), so a small object reaches 1.27 in 2-D
-# (1.45), and the background −0.47 in 3-D. Logits are beyond this at nearly every pixel.
+# How far outside [0, 1] a probability or a soft target may lie. One number serves all types:
+# rounding stays within one step of the type at 1 (1/128 for bfloat16, 1/4 for float8_e5m2), and a
+# resize goes further. Between two pixels, the positive weights of a bicubic resize sum to 9/8 and
+# the negative ones to −1/8 (19/16 and −3/16 in PyTorch). So a small object reaches 1.27 in 2-D
+# (1.45 in PyTorch), and a gap −0.48 in 3-D. Of the logits of a network that has begun to learn,
+# some lie beyond.
 UNIT_TOLERANCE = 0.5
 
 
@@ -334,7 +335,7 @@ def host_values(x: Any) -> np.ndarray[Any, Any] | None:
     if isinstance(x, jax.Array):
         local = x.is_fully_addressable and all(d.platform == "cpu" for d in x.devices())
         # An array on the CPU may be a copy that an accelerator has not sent yet.
-        return np.asarray(x) if local and x.is_ready() else None
+        return np.asarray(x) if local and cast(Any, x).is_ready() else None
     if hasattr(x, "__jax_array__") or any(isinstance(v, Tracer) for v in jax.tree.leaves(x)):
         return None
     return np.asarray(x)

@@ -125,7 +125,7 @@ CASES = {
     "the class axis": (
         lambda: dj.softmax_region_sums(LOGITS, Y, axis=2),
         ValueError,
-        r"axis 2 does not exist: the pixel shape \(the class axis is last, and is kept\) has 2 axes",
+        r"axis 2 does not exist: the pixel shape \(the class axis is last, and is kept\) has 2",
     ),
     "an axis twice": (
         lambda: dj.region_sums(P, Y, axis=(0, -2)),
@@ -156,6 +156,73 @@ CASES = {
         lambda: dj.region_sums(P[:1], Y[:1], where=jnp.ones((4, 5), bool)),
         ValueError,
         r"where must broadcast to the pixel shape \(1, 5\)",
+    ),
+    "a mask without the class axis": (
+        lambda: dj.region_sums(LOGITS + 0.5, LOGITS, where=Y == 0),
+        ValueError,
+        r"where must broadcast to the pixel shape \(4, 5, 3\), got bool of shape \(4, 5\); "
+        r"write where\[..., None\]",
+    ),
+    "a mask that fits in two ways": (
+        lambda: dj.region_sums(P[:, :4], Y[:, :4], where=jnp.ones(4)),
+        ValueError,
+        r"where fits the pixel shape \(4, 4\) in two ways, .*where\[..., None\].*where\[None\]",
+    ),
+    "a negative weight": (
+        lambda: dj.region_sums(P, Y, where=np.full((4, 5), -1.0)),
+        ValueError,
+        "where must be finite and >= 0, got weights from -1 to -1; write where=mask > 0",
+    ),
+    "an infinite weight": (
+        lambda: dj.safe_mean(np.ones(2), where=np.array([1.0, np.inf])),
+        ValueError,
+        "where must be finite and >= 0, got weights from 1 to inf",
+    ),
+    "channels first": (
+        lambda: dj.softmax_region_sums(jnp.zeros((2, 3, 4, 5)), jnp.zeros((2, 4, 5), jnp.int32)),
+        ValueError,
+        r"labels do not fit the logits.*classes last: write jnp.moveaxis\(logits, 1, -1\)",
+    ),
+    "a channel first": (
+        lambda: dj.sigmoid_region_sums(jnp.zeros((2, 1, 4, 5)), jnp.zeros((2, 4, 5))),
+        ValueError,
+        r"targets must have the shape of logits .*; write logits\[:, 0\]",
+    ),
+    "a channel last": (
+        lambda: dj.sigmoid_region_sums(LOGITS[..., :1], Y),
+        ValueError,
+        r"targets must have the shape of logits .*; write logits\[..., 0\]",
+    ),
+    "targets with a channel": (
+        lambda: dj.sigmoid_region_sums(P, Y[..., None]),
+        ValueError,
+        r"targets must have the shape of logits .*; write targets\[..., 0\]",
+    ),
+    "distances of another shape": (
+        lambda: dj.boundary_loss(P, P[:2]),
+        ValueError,
+        r"signed_distances must have the shape of probabilities",
+    ),
+    "soft labels where class indices belong": (
+        lambda: dj.lovasz_softmax_loss(LOGITS + 0.5, LOGITS),
+        ValueError,
+        r"labels are soft or one-hot, .* If they are one-hot, write labels.argmax\(-1\); if they "
+        "are soft, that would lose the mixture",
+    ),
+    "logits where probabilities belong": (
+        lambda: dj.region_sums(np.array([5.0, -4, 3]), np.array([1, 0, 0])),
+        ValueError,
+        r"probabilities must be in \[0, 1\], got values from -4 to 5; write jax.nn.sigmoid\(logits",
+    ),
+    "gray values where targets belong": (
+        lambda: dj.sigmoid_region_sums(np.zeros(3), np.array([0.0, 255.0, 0.0])),
+        ValueError,
+        r"targets must be in \[0, 1\], got values from 0 to 255; write targets / 255",
+    ),
+    "soft labels of sum 255": (
+        lambda: dj.softmax_region_sums(np.zeros((2, 2)), np.array([[255.0, 0.0], [0.0, 1.0]])),
+        ValueError,
+        r"labels must be in \[0, 1\], got values from 0 to 255; write labels / labels.sum",
     ),
     "negative smoothing": (
         lambda: dj.dice_loss(SUMS, smooth=-1.0),
