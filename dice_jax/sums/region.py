@@ -101,12 +101,15 @@ def region_sums(
 
     Returns:
         `RegionSums` of the shape of ``jnp.sum(probabilities, axis)``, in float32 (float64 for
-        float64 inputs). A region with an integer target other than 0 and 1 outside the mask is NaN.
+        float64 inputs). A region is NaN if a pixel outside the mask has an integer target other
+        than 0 and 1, or a probability or soft target that is not in [0, 1] (by more than rounding
+        and the overshoot of a resize can explain).
 
     Raises:
         TypeError: if ``probabilities`` is neither floating nor boolean, or an argument's type is
             not one of those above.
-        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+        ValueError: if the shapes differ, an axis does not exist, ``where`` does not broadcast, or a
+            value on the host is not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -153,11 +156,13 @@ def sigmoid_region_sums(
 
     Returns:
         `RegionSums` of the shape of ``jnp.sum(logits, axis)``, in float32 (float64 for float64
-        logits). A region with an integer target other than 0 and 1 outside the mask is NaN.
+        logits). A region is NaN if a pixel outside the mask has an integer target other than 0 and
+        1, or a soft one that is not in [0, 1].
 
     Raises:
         TypeError: if ``logits`` is not floating, or an argument's type is not one of those above.
-        ValueError: if the shapes differ, an axis does not exist, or ``where`` does not broadcast.
+        ValueError: if the shapes differ, an axis does not exist, ``where`` does not broadcast, or a
+            soft target on the host is not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -201,8 +206,8 @@ def softmax_region_sums(
     Raises:
         TypeError: if ``logits`` is not floating, or ``labels`` has a type that does not fit its
             shape (an integer one-hot array, floating class indices, booleans).
-        ValueError: if the shapes do not fit, an axis does not exist, or ``where`` does not
-            broadcast.
+        ValueError: if the shapes do not fit, an axis does not exist, ``where`` does not broadcast,
+            or a soft label on the host is not in [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
