@@ -1,15 +1,21 @@
-"""Reads the docstrings as they are written: doctests, references and names in backticks."""
+"""Reads the docstrings as they are written: formulas, doctests, references, names in backticks."""
 
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import griffe
 
 import dice_jax
 
-__all__ = ["DocstringStyle", "as_markdown"]
+# Griffe loads this file by its path, without the folder beside it.
+sys.path.append(str(Path(__file__).parent))
+import formulas
+
+__all__ = ["DocstringStyle", "as_markdown", "with_formula"]
 
 _ROOMS = ("", "analysis.", "metrics.", "analysis.plots.")
 # A name in single backticks, not part of a longer run of backticks and not a link's text.
@@ -44,8 +50,15 @@ def _line(line: str) -> str:
     return "".join(piece if k % 2 else _prose(piece) for k, piece in enumerate(pieces))
 
 
+# One letter with an index or an exponent: w_c, x_{k+1}, e^{-z}, L^γ. Longer words are names.
+_INDEX = re.compile(r"(?<!\w)([^\W\d_])_(?:\{([^{}]+)\}|([^\W_]|\d)(?!\w))")
+_EXPONENT = re.compile(r"(?<=[\w)₊₋₀])\^(?:\{([^{}]+)\}|\(([^()]+)\)|([−-]?\w)(?!\w))")
+
+
 def _prose(piece: str) -> str:
     if "][" not in piece and "://" not in piece:
+        piece = _INDEX.sub(lambda m: f"{m[1]}<sub>{m[2] or m[3]}</sub>", piece)
+        piece = _EXPONENT.sub(lambda m: f"<sup>{m[1] or m[2] or m[3]}</sup>", piece)
         piece = piece.replace("_", r"\_")
     return _STATEMENT.sub(lambda m: f"[{m[1]}](../theory.md#{m[1].lower()})", piece)
 
@@ -78,6 +91,33 @@ def _argument(line: str) -> str:
     return match[1] + _line(match[2]) if match else _line(line)
 
 
+def with_formula(name: str, docstring: str) -> str:
+    """Put the formula first, and after the words when to use it and what to read beside it.
+
+    Args:
+        name: of the object.
+        docstring: in the style of CONTRIBUTING.md.
+
+    Returns:
+        What `as_markdown` makes of it, with these parts.
+    """
+    latex, docstring = formulas.split(name, docstring)
+    parts = []
+    if words := formulas.advice().get(name):
+        parts.append(f"**Use it when** {words.rstrip('.')}.")
+    if others := formulas.see_also(name):
+        links = [f"[`{other}`][dice_jax.{other}]" for other in others]
+        parts.append(f"**See also** {', '.join(links)}.")
+    text = as_markdown(docstring)
+    if latex:
+        summary, _, rest = text.partition("\n\n")
+        text = f"{summary}\n\n{formulas.display(latex)}\n\n{rest}"
+    if not parts:
+        return text
+    words, args, rest = text.partition("\nArgs:\n")
+    return "\n\n".join([words.rstrip(), *parts]) + "\n" + args + rest
+
+
 class DocstringStyle(griffe.Extension):
     """Applies `as_markdown` to every docstring."""
 
@@ -85,7 +125,9 @@ class DocstringStyle(griffe.Extension):
         """Rewrite one object's docstring (griffe calls this)."""
         if obj.docstring is None:
             return
-        text = as_markdown(obj.docstring.value)
+        public = obj.is_function and _address(obj.name) is not None
+        text = obj.docstring.value
+        text = with_formula(obj.name, text) if public else as_markdown(text)
         if any("NamedTuple" in str(base) for base in getattr(obj, "bases", ())):
             # Its fields are no parameters to the parser.
             text = text.replace("\nArgs:\n", "\nAttributes:\n")

@@ -1,4 +1,7 @@
-"""Runs the gallery's examples and makes a page of each: question, answer, picture, code."""
+"""Runs the gallery's examples and makes a page of each: question, answer, picture, code.
+
+A picture is drawn again when its script or the library's code has changed.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,13 @@ import ast
 import dataclasses
 import io
 import runpy
-from functools import cache
+import sys
 from pathlib import Path
 from typing import Any
+
+# The site's builder loads this file by its path, without the folder beside it.
+sys.path.append(str(Path(__file__).parent))
+import kept
 
 __all__ = ["Example", "on_files", "read", "run"]
 
@@ -70,11 +77,11 @@ def run(path: Path) -> bytes:
     Returns:
         The figure, as PNG.
     """
-    return _run(path, path.stat().st_mtime_ns)
+    sources = [path.read_text(encoding="utf-8"), kept.code("dice_jax")]
+    return kept.kept(f"{path.stem}.png", sources, lambda: _draw(path))
 
 
-@cache
-def _run(path: Path, changed: int) -> bytes:
+def _draw(path: Path) -> bytes:
     import matplotlib.pyplot as plt
 
     # No window, whatever the reader's settings.

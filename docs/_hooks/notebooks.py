@@ -6,18 +6,20 @@ otherwise, so that a build takes seconds; the published site is built with "quic
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+# The site's builder loads this file by its path, without the folder beside it.
+sys.path.append(str(Path(__file__).parent))
+import kept
 
 __all__ = ["execute", "on_files"]
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "experiments" / "notebooks"
-# Not under version control.
-_CACHE = _ROOT / "build" / "notebooks"
 _SIZE = "DICE_JAX_NOTEBOOK_SIZE"
 
 
@@ -32,12 +34,16 @@ def execute(path: Path, size: str) -> Any:
         The notebook with its outputs.
     """
     import nbformat
+
+    sources = [path.read_text(encoding="utf-8"), size, *map(kept.code, ("dice_jax", "experiments"))]
+    made = kept.kept(path.name, sources, lambda: _run(path, size))
+    return nbformat.reads(made.decode(), as_version=4)
+
+
+def _run(path: Path, size: str) -> bytes:
+    import nbformat
     from nbclient import NotebookClient
 
-    key = hashlib.sha256(path.read_bytes() + size.encode()).hexdigest()[:16]
-    kept = _CACHE / f"{path.stem}-{key}.ipynb"
-    if kept.exists():
-        return nbformat.read(kept, as_version=4)
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         environment = {
@@ -53,9 +59,7 @@ def execute(path: Path, size: str) -> Any:
             kernel = client.create_kernel_manager()
             kernel.transport, kernel.ip = "ipc", f"{folder}/kernel"
         client.execute(cwd=folder, env={**os.environ, **environment})
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, kept)
-    return notebook
+    return nbformat.writes(notebook).encode()
 
 
 def on_files(files: Any, *, config: Any) -> Any:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from dice_jax.analysis import theory_markdown
+
+# The site's builder loads this file by its path, without the folder beside it.
+sys.path.append(str(Path(__file__).parent))
+import formulas
 
 __all__ = ["on_page_markdown", "statements"]
 
@@ -18,16 +24,23 @@ def statements() -> str:
     Returns:
         Markdown.
     """
-    text = re.sub(
-        r"^### (C\d+)\. (.*)$",
-        lambda m: f"### {m[1]}. {m[2]} {{ #{m[1].lower()} }}",
-        theory_markdown(),
-        flags=re.MULTILINE,
-    )
+    first, *sections = re.split(r"^(?=### C\d+\. |## Myths)", theory_markdown(), flags=re.MULTILINE)
+    text = first + "".join(map(_section, sections))
     myths = text.index("## Myths")
     link = re.compile(r"\bC\d+\b")
     linked = link.sub(lambda m: f"[{m[0]}](#{m[0].lower()})", text[myths:])
     return text[:myths] + linked
+
+
+def _section(section: str) -> str:
+    """Give a statement its anchor, and its formula above the words."""
+    found = re.match(r"### (C\d+)\. (.*)\n\n", section)
+    if found is None:
+        return section
+    title = f"### {found[1]}. {found[2]} {{ #{found[1].lower()} }}\n\n"
+    latex, _ = formulas.split(found[1], section)
+    shown = f"{formulas.display(latex)}\n\n" if latex else ""
+    return title + shown + section[found.end() :]
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

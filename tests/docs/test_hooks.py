@@ -145,7 +145,7 @@ def test_docstrings_become_markdown(hook):
         "Returns:\n    One number: w_c.\n\nExample:\n    >>> w_c\n\nReferences:\n    https://e.org/a_b."
     )
     assert text == (
-        "Sum of w\\_c, see [`dice_loss`][dice_jax.dice_loss] and ``C1``.\n\nArgs:\n"
+        "Sum of w<sub>c</sub>, see [`dice_loss`][dice_jax.dice_loss] and ``C1``.\n\nArgs:\n"
         "    w_c: as in [C6](../theory.md#c6), `not_public`.\n\n"
-        "Returns:\n    One number&#58; w\\_c.\n\nExamples:\n    >>> w_c\n\nReferences:\n    <https://e.org/a_b>."
+        "Returns:\n    One number&#58; w<sub>c</sub>.\n\nExamples:\n    >>> w_c\n\nReferences:\n    <https://e.org/a_b>."
     )
