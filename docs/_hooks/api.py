@@ -328,6 +328,8 @@ def _markdown(page: Page, symbols: list[Symbol]) -> str:
 
 def _index(placed: dict[str, list[Symbol]]) -> str:
     lines = [
+        # The pages below have every name again.
+        "---\nsearch:\n  exclude: true\n---\n",
         "# API",
         "",
         "Every public name. `import dice_jax as dj` is all that a training step needs; channels "
