@@ -192,13 +192,16 @@ class _Bar:
     def __enter__(self) -> _Bar:
         rich = optional("rich.progress", user="python -m dice_jax evaluate", extra="analysis")
         console = optional("rich.console", user="python -m dice_jax evaluate", extra="analysis")
+        screen = console.Console(file=sys.stderr)
         self._progress = rich.Progress(
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             rich.TimeRemainingColumn(),
-            console=console.Console(file=sys.stderr),
+            console=screen,
             transient=True,
+            # A bar in a file or a notebook would be many lines.
+            disable=screen.is_jupyter or not screen.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
         self._progress.start()

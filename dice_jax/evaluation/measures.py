@@ -47,7 +47,7 @@ MEASURES = (
     Measure("assd", "ASSD", "length", best=0.0, decimals=2),
     Measure("surface_dice", "surface Dice"),
     Measure("volume_bias", "volume bias (P − T)/T", best=0.0),
-    Measure("volume_difference", "volume difference |P − T|", "volume", best=0.0, decimals=1),
+    Measure("volume_difference", "volume error |P − T|", "volume", best=0.0, decimals=1),
     Measure("instance_f1", "object F1"),
     Measure("panoptic_quality", "panoptic quality"),
 )

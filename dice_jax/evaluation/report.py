@@ -103,8 +103,10 @@ def print_tables(
     """
     console = optional("rich.console", user=_USER, extra="analysis")
     screen = console.Console(highlight=False)
-    if not screen.is_terminal:
-        screen = console.Console(highlight=False, width=_PIPED_WIDTH)
+    if screen.is_jupyter or not screen.is_terminal:
+        # Plain text: a notebook's table would be HTML.
+        plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False}
+        screen = console.Console(highlight=False, width=_PIPED_WIDTH, **plain)
     screen.print(_of_measures(evaluation, summary))
     if len(summary.classes) > 1:
         screen.print(_of_classes(evaluation, summary))
@@ -119,7 +121,7 @@ def _of_measures(evaluation: Evaluation, summary: Summary) -> Any:
     table.add_column("measure", no_wrap=True)
     for column in ("mean", "95 % interval", "median", "worst"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("worst case", overflow="fold")
+    table.add_column("case", overflow="fold", min_width=8)
     for measure in MEASURES:
         found = summary.overall[measure.key]
         table.add_row(
@@ -156,7 +158,8 @@ def _of_classes(evaluation: Evaluation, summary: Summary) -> Any:
 def _table(title: str) -> Any:
     box = optional("rich.box", user=_USER, extra="analysis").SIMPLE_HEAD
     table = optional("rich.table", user=_USER, extra="analysis").Table
-    return table(title=title, box=box, title_justify="left", title_style="bold")
+    look: dict[str, Any] = {"box": box, "padding": (0, 1, 0, 0), "pad_edge": False}
+    return table(title=title, title_justify="left", title_style="bold", **look)
 
 
 def _text(words: str) -> Any:
@@ -190,7 +193,7 @@ def _number(value: float, measure: Measure) -> str:
 def _ends(found: Statistic, measure: Measure) -> str:
     if math.isnan(found.low):
         return "—"
-    return f"{_number(found.low, measure)} to {_number(found.high, measure)}"
+    return f"{_number(found.low, measure)}, {_number(found.high, measure)}"
 
 
 def _notes(evaluation: Evaluation, summary: Summary) -> list[str]:

@@ -1,4 +1,4 @@
-"""Executes the notebooks and makes a page of each, with what they printed and drew.
+"""Makes a page of each notebook: as it is stored with its outputs, or executed without.
 
 The size is that of the notebook's own `DICE_JAX_NOTEBOOK_SIZE`: "tiny" unless the environment says
 otherwise, so that a build takes seconds; the published site is built with "quick".
@@ -64,13 +64,16 @@ def _run(path: Path, size: str) -> bytes:
 
 def on_files(files: Any, *, config: Any) -> Any:
     """Add the pages and their pictures (mkdocs calls this)."""
+    import nbformat
     from mkdocs.structure.files import File
     from nbconvert import MarkdownExporter
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     size = os.environ.get(_SIZE, "tiny")
     for path in sorted(_FOLDER.glob("*.ipynb")):
-        notebook = execute(path, size)
+        stored = nbformat.read(path, as_version=4)
+        has_outputs = any(cell.get("outputs") for cell in stored.cells)
+        notebook = stored if has_outputs else execute(path, size)
         for cell in notebook.cells:
             # Progress bars and other news of the run are no result.
             cell.outputs = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
@@ -79,11 +82,13 @@ def on_files(files: Any, *, config: Any) -> Any:
             notebook, {"unique_key": path.stem, "output_files_dir": path.stem}
         )
         title, _, rest = text.partition("\n")
-        words = (
-            f"This page is `experiments/notebooks/{path.name}`, executed when the site was built, "
-            f"at the size `{size}`."
-        )
-        if size == "tiny":
+        words = f"This page is `experiments/notebooks/{path.name}`, with its stored outputs."
+        if not has_outputs:
+            words = (
+                f"This page is `experiments/notebooks/{path.name}`, executed when the site was "
+                f"built, at the size `{size}`."
+            )
+        if size == "tiny" and not has_outputs:
             words += " At that size everything runs, and scores of trained networks mean nothing."
         page = f"{title}\n\n{words}\n{rest}"
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
