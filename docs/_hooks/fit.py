@@ -15,6 +15,7 @@ _PICTURE = re.compile(r'<img [^>]*?src="([^"]+)\.png"[^>]*>')
 _CODE_IN_CELL = re.compile(r"(?<=<td>).*?(?=</td>)", re.DOTALL)
 _CODE = re.compile(r"<code>(.*?)</code>", re.DOTALL)
 # 1e-5, micro-batches: a browser would break after the hyphen.
+_UNDERSCORE = re.compile(r"(?<=\w)_(?=\w)")
 _HYPHENATED = re.compile(r"[\w=.]*\w-\w[\w.]*")
 
 
@@ -50,21 +51,20 @@ def stacked(picture: bytes) -> bytes | None:
 
 
 def whole_words(html: str) -> str:
-    """Keep words with a hyphen together in the code of tables.
+    """Say where the code of tables may break: after an underscore, and never at a hyphen.
 
     Args:
         html: of a page.
 
     Returns:
-        The same with these words marked for the style sheet.
+        The same with marks for the browser and the style sheet, which are not copied as text.
     """
 
-    def cell(match: re.Match[str]) -> str:
-        return _CODE.sub(
-            lambda code: _HYPHENATED.sub(r'<span class="whole">\g<0></span>', code[0]), match[0]
-        )
+    def code(match: re.Match[str]) -> str:
+        marked = _HYPHENATED.sub(r'<span class="whole">\g<0></span>', match[1])
+        return f"<code>{_UNDERSCORE.sub('_<wbr>', marked)}</code>"
 
-    return _CODE_IN_CELL.sub(cell, html)
+    return _CODE_IN_CELL.sub(lambda cell: _CODE.sub(code, cell[0]), html)
 
 
 def on_files(files: Any, *, config: Any) -> Any:

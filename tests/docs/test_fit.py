@@ -37,9 +37,11 @@ def test_what_is_not_wide_or_has_no_gap_stays(hook, pixels):
 
 
 def test_only_words_in_the_code_of_cells_are_marked(hook):
-    html = "<p><code>a-b</code></p><table><td>x-y <code>f(smooth=1e-5) - 1</code></td></table>"
-    marked = '<code>f(<span class="whole">smooth=1e-5</span>) - 1</code>'
-    assert hook("fit").whole_words(html) == html.replace("<code>f(smooth=1e-5) - 1</code>", marked)
+    html = "<p><code>a_b-c</code></p><table><td>x-y <code>f_g(smooth=1e-5) - 1</code></td></table>"
+    marked = '<code>f_<wbr>g(<span class="whole">smooth=1e-5</span>) - 1</code>'
+    assert hook("fit").whole_words(html) == html.replace(
+        "<code>f_g(smooth=1e-5) - 1</code>", marked
+    )
 
 
 def test_a_picture_is_shown_stacked_on_a_phone_where_there_is_a_copy(hook):
