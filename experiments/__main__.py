@@ -14,11 +14,12 @@ from typing import Annotated, Any, TypedDict
 import tyro
 
 from experiments.api import run
-from experiments.config import StudyConfig
+from experiments.config import DATA_MEASURED, StudyConfig
 from experiments.errors import ConfigError
 from experiments.presets import study_configs
 from experiments.reporting.example_page import write_examples
 from experiments.reporting.writer import write_report
+from experiments.runs.directory import earlier_configs
 from experiments.runs.distributed import Alone, all_or_none, join
 from experiments.runs.launcher import launch_processes
 from experiments.runs.progress import Progress, for_this_terminal
@@ -41,7 +42,7 @@ def _settings() -> type:
         configs = (StudyConfig(),)
     options = {}
     for name, kind in typing.get_type_hints(StudyConfig).items():
-        if name not in ("model", "data_digest"):
+        if name not in ("model", *DATA_MEASURED):
             # Of "str | None", the command line takes the string.
             kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
             options[name] = Annotated[kind, _hint(_default(configs, name))]
@@ -121,8 +122,8 @@ def compare(
         raise ConfigError("--coordinator, --processes and --process-id go with --distributed")
     if checkpoint_seconds < 0:
         raise ConfigError(f"checkpoint_seconds must be at least 0, got {checkpoint_seconds:g}")
-    configs = study_configs(preset, model, **settings)
     directory = Path("runs") / preset if out is None else out
+    configs = study_configs(preset, model, earlier=earlier_configs(directory), **settings)
     processes = join(*where, several.patience) if several.distributed else Alone()
     with contextlib.nullcontext() if isinstance(processes, Alone) else all_or_none():
         trained = run(

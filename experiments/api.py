@@ -19,8 +19,9 @@ from experiments.reporting.sentences import theory_findings
 from experiments.reporting.theory_checks import Check
 from experiments.reporting.theory_checks import predictions as predictions_of
 from experiments.reporting.writer import draw, write_report
-from experiments.runs.directory import load_runs
+from experiments.runs.directory import earlier_configs, load_runs
 from experiments.runs.distributed import Alone, Processes
+from experiments.runs.notices import notices
 from experiments.runs.progress import Progress, for_this_terminal
 from experiments.runs.study import run_study
 
@@ -45,6 +46,8 @@ def run(
         **how: further arguments of `study.run_study`.
     """
     processes = processes or Alone()
+    for line in processes.decide(lambda: notices(configs)):
+        progress.note(line)
     trained = run_study(configs, out, progress, processes=processes, **how)
     processes.decide(lambda: write_report(out))
     return trained
@@ -81,7 +84,7 @@ def compare(
     """
     settings["losses"] = None if losses is None else tuple(losses)
     settings["fractions"] = None if fractions is None else tuple(fractions)
-    configs = study_configs(preset, model, **settings)
+    configs = study_configs(preset, model, earlier=earlier_configs(Path(out)), **settings)
     run(configs, Path(out), for_this_terminal() if progress is None else progress)
     return summary(out)
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, unknown_name
+from experiments.images.folder import Source
 from experiments.images.shapes import SHAPES
+from experiments.images.splitting import MOST_FOLDS, Splitting
 from experiments.learning.arms import LOSSES, POOLINGS, SMOOTH
 from experiments.learning.models import MODELS, STARTS
 from experiments.learning.optimisers import OPTIMISERS
 
-__all__ = ["ConfigError", "StudyConfig"]
+__all__ = ["DATA_MEASURED", "DATA_OPTIONS", "ConfigError", "StudyConfig"]
+
+# What a user says about a folder of images.
+DATA_OPTIONS = (
+    "images", "masks", "mask_threshold", "foreground", "tile", "group", "split_file", "folds",
+    "gap",
+)  # fmt: skip
+# What is measured of it, and is no option.
+DATA_MEASURED = ("data_digest", "split", "channels")
 
 # With fewer foreground pixels than this, one pixel decides the score (theory: the protocol).
 LEAST_FOREGROUND_PIXELS = 12
@@ -61,9 +72,31 @@ class StudyConfig:
         smooth: s of the overlap losses, in pixels (the article uses 1; theory: C4, C6).
         initial_bias: the probability at which training starts: half (p = ½) or prior (p = π).
         optimiser: adam, or sgd (with momentum 0.9).
-        data: a directory with images/ and masks/ (PNG, TIFF or NumPy) to study instead of synthetic
-            images. The fraction, the size and the counts of images are measured.
+        data: a directory of your own images and masks (PNG, JPEG, TIFF, BMP, NumPy, NIfTI) to study
+            instead of synthetic images. The fraction, the size and the counts of images are
+            measured.
+        images: which files of data are images: a path with {id} for what an image and its masks
+            have in common, such as scans/{id}.jpg. It may have * for any text, {group} for a
+            folder whose images belong together, and {split} for the folders train, val and test.
+            Not set: images/{id}.*, or {split}/images/{id}.* if there is a folder train.
+        masks: which files of data are masks, such as scans/{id}_mask.png. Several masks of one
+            image are joined. Not set: masks/{id}.*, or {split}/masks/{id}.*.
+        mask_threshold: a mask is foreground above this value.
+        foreground: the values of a mask that are foreground. All others are background.
+        tile: learn from square tiles of this height and width in pixels. Images may then have any
+            size. They are evaluated whole: tile by tile, and stitched.
+        group: a regular expression. Images in whose names it finds the same text stay together in
+            training, validation or test, such as those of one patient: '^[^_]+'.
+        split_file: a CSV file with lines such as scan_07,train that names the part of every image:
+            train, validation or test.
+        folds: cut the images into this many parts. Seed s is tested on part s, tunes its threshold
+            on the next part, and learns from the others.
+        gap: the images are the sections of one volume, or the frames of one film, in the order of
+            their names. Training, validation and test are blocks, and this many sections
+            between two blocks are left out.
         data_digest: a digest of those files. A study is not resumed with other images.
+        split: the part of every image, a letter each, as it was when the study began.
+        channels: of the images.
     """
 
     losses: tuple[str, ...] = ("bce", "dice")
@@ -92,7 +125,18 @@ class StudyConfig:
     initial_bias: str = "half"
     optimiser: str = "adam"
     data: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    mask_threshold: float | None = None
+    foreground: tuple[float, ...] = ()
+    tile: int | None = None
+    group: str | None = None
+    split_file: str | None = None
+    folds: int | None = None
+    gap: int | None = None
     data_digest: str | None = None
+    split: str = ""
+    channels: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, with one line that says what to change."""
@@ -140,18 +184,52 @@ class StudyConfig:
         self._check_image_size()
         if self.data is None:
             self._check_synthetic()
+        self._check_data()
+
+    def _check_data(self) -> None:
+        given = [name for name in DATA_OPTIONS if getattr(self, name) not in (None, ())]
+        if given and self.data is None:
+            raise ConfigError(f"{given[0]} is for your own images: write --data with their folder")
+        if self.mask_threshold is not None and self.foreground:
+            raise ConfigError(
+                "mask_threshold and foreground both say what is foreground: leave out one of them"
+            )
+        if self.folds is not None and not 3 <= self.folds <= MOST_FOLDS:
+            raise ConfigError(
+                f"folds must be a number from 3 (for training, validation and test) to "
+                f"{MOST_FOLDS}, got {self.folds}"
+            )
+        if self.tile is not None and (self.label_noise or self.annotator_bias):
+            raise ConfigError(
+                "label_noise and annotator_bias need images of one size: leave out --tile"
+            )
+
+    @property
+    def source(self) -> Source:
+        """Where the user's own images lie."""
+        assert self.data is not None
+        return Source(
+            Path(self.data), self.images, self.masks, self.mask_threshold, self.foreground
+        )
+
+    @property
+    def splitting(self) -> Splitting:
+        """How the user's own images are split."""
+        return Splitting(self.group, self.split_file, self.folds, self.gap)
 
     def _check_image_size(self) -> None:
         divisor = MODELS[self.model].size_divisor
         for name, side in zip(("image_size", "image_width"), self.image_shape, strict=True):
-            if side % divisor and self.data is not None:
+            if side % divisor and self.data is not None and self.tile is None:
                 raise ConfigError(
                     f"the images of {self.data} are {self.image_shape[0]}x{self.image_shape[1]} "
-                    f"pixels, the {self.model} model takes multiples of {divisor}: crop or pad them"
+                    f"pixels, the {self.model} model takes multiples of {divisor}: write --tile "
+                    f"{_tile_for(self.image_shape, divisor)}, or another multiple"
                 )
             if side % divisor:
+                what = "tile" if self.tile else name
                 raise ConfigError(
-                    f"{name} must be a multiple of {divisor} for the {self.model} model, got {side}"
+                    f"{what} must be a multiple of {divisor} for the {self.model} model, got {side}"
                 )
 
     def _check_synthetic(self) -> None:
@@ -223,6 +301,11 @@ class StudyConfig:
             k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
         }
         return cls(**fields)
+
+
+def _tile_for(shape: tuple[int, int], divisor: int) -> int:
+    """A usual tile that fits into an image."""
+    return min(128, max(min(shape) // divisor, 1) * divisor)
 
 
 def _check_distinct(name: str, values: Sequence[Any]) -> None:

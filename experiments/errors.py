@@ -9,7 +9,11 @@ __all__ = ["ConfigError", "unknown_name"]
 
 
 class ConfigError(ValueError):
-    """A study that cannot be run as asked. The message is one line that says what to change."""
+    """A study that cannot be run as asked.
+
+    The message says what to change: in one line, or in two lines for each kind of fault that a
+    folder of images has.
+    """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], more: str = "") -> ConfigError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import StudyConfig
+from experiments.config import DATA_MEASURED, DATA_OPTIONS, StudyConfig
 from experiments.errors import ConfigError, unknown_name
-from experiments.images.folder import measured, read_folder
+from experiments.images.measured import measured
 from experiments.learning.arms import canonical_name
 from experiments.learning.models import MODELS
 
@@ -126,6 +127,7 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
 # What --data measures, and what it does not use.
 MEASURED = (
     "fractions", "image_size", "image_width", "train_images", "validation_images", "test_images",
+    *DATA_MEASURED,
 )  # fmt: skip
 _SYNTHETIC = ("shape", "objects", "object_pixels", "empty_share", "reference_dice")
 
@@ -134,13 +136,18 @@ _MODELS_OF_PRESET = {"quick": ("unet",)}
 
 
 def study_configs(
-    preset: str = "quick", model: str | None = None, **changes: Any
+    preset: str = "quick",
+    model: str | None = None,
+    *,
+    earlier: Sequence[StudyConfig] = (),
+    **changes: Any,
 ) -> tuple[StudyConfig, ...]:
     """Take a preset's models and apply the same changes to each of them.
 
     Args:
         preset: a name in `PRESETS`.
         model: bias, linear or unet; ``None``: those that the preset runs.
+        earlier: the study that is to go on, if there is one: its split of a user's images stays.
         **changes: fields of `StudyConfig`; ``None`` leaves a field as the preset has it.
 
     Returns:
@@ -150,7 +157,7 @@ def study_configs(
         ConfigError: if a name is unknown or the result cannot be run.
     """
     models = _MODELS_OF_PRESET.get(preset, tuple(MODELS)) if model is None else (model,)
-    return tuple(resolve(preset, name, **changes) for name in models)
+    return tuple(resolve(preset, name, earlier=earlier, **changes) for name in models)
 
 
 def resolve(
@@ -158,6 +165,7 @@ def resolve(
     model: str = "unet",
     *,
     data: str | Path | None = None,
+    earlier: Sequence[StudyConfig] = (),
     **changes: Any,
 ) -> StudyConfig:
     """Take one model of a preset and change what was asked for; see `study_configs`."""
@@ -174,21 +182,38 @@ def resolve(
     if "losses" in given:
         given["losses"] = tuple(map(canonical_name, given["losses"]))
     if data is not None:
-        given = _of_folder(Path(data), models[model], given)
+        given = _of_folder(Path(data), models[model], given, earlier)
     return dataclasses.replace(models[model], **given)
 
 
-def _of_folder(path: Path, preset: StudyConfig, given: dict[str, Any]) -> dict[str, Any]:
+def _of_folder(
+    path: Path, preset: StudyConfig, given: dict[str, Any], earlier: Sequence[StudyConfig]
+) -> dict[str, Any]:
     for names, why in ((MEASURED, "is measured"), (_SYNTHETIC, "is for synthetic images")):
         for name in names:
             if name in given:
                 raise ConfigError(f"{name} {why}: leave it out beside data {path}")
-    found = measured(read_folder(path), path)
+    data = os.path.normpath(path)
+    asked = dataclasses.replace(
+        StudyConfig(), data=data, **{name: given[name] for name in DATA_OPTIONS if name in given}
+    )
+    found = measured(asked.source, asked.splitting, asked.tile, _stored_split(asked, earlier))
     # A preset's batch is meant for the preset's many images.
     batch = min(preset.batch_size, found["train_images"])
+    turns = {} if asked.folds is None else {"seeds": asked.folds}
     synthetic = {
         field.name: field.default
         for field in dataclasses.fields(StudyConfig)
         if field.name in _SYNTHETIC
     }
-    return {"batch_size": batch, **given, **synthetic, **found, "data": os.path.normpath(path)}
+    return {"batch_size": batch, **turns, **given, **synthetic, **found, "data": data}
+
+
+def _stored_split(asked: StudyConfig, earlier: Sequence[StudyConfig]) -> tuple[str, str] | None:
+    """Find the split that a study began with, unless the user names the parts."""
+    names = ("data", *DATA_OPTIONS)
+    for config in earlier:
+        same = all(getattr(config, name) == getattr(asked, name) for name in names)
+        if same and config.data_digest and asked.split_file is None:
+            return config.data_digest, config.split
+    return None

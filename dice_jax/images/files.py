@@ -109,6 +109,9 @@ def read_image(path: str | Path, *, labels: bool = False, most_pixels: int = 2**
     pixels = found.pixels
     if pixels.dtype.kind not in "buif":
         raise ValueError(f"{path}: must hold numbers, got {pixels.dtype}")
+    if pixels.dtype.kind == "b":
+        # Pillow writes true as 255, which JAX sums as −1.
+        pixels = pixels.view(np.uint8) != 0
     # JAX takes no array of the other byte order.
     return found._replace(pixels=pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
 

@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.images.posterior import LOGIT_SCALE, posterior_logits
 from experiments.images.shapes import SHAPES, draw_depth
 
-__all__ = ["Images", "gaussian_blur", "make_images"]
+__all__ = ["Images", "WholeImages", "gaussian_blur", "grey", "make_images", "pixels_of"]
 
 
 class Images(NamedTuple):
     """A set of images.
 
     Args:
-        images: [B, H, W], floating.
+        images: [B, H, W], floating; [B, H, W, C] if they have channels.
         masks: [B, H, W], boolean.
         posterior: [B, H, W], P(y = 1) of each pixel, where it is exactly known.
     """
@@ -26,6 +27,34 @@ class Images(NamedTuple):
     images: jax.Array
     masks: jax.Array
     posterior: jax.Array | None = None
+
+
+class WholeImages(NamedTuple):
+    """Images to evaluate on, which may have several sizes.
+
+    Args:
+        images: as in `Images`, with zeros below and to the right of a smaller image.
+        masks: as in `Images`.
+        posterior: as in `Images`.
+        where: [B, H, W], boolean: which pixels are an image's; ``None``: all.
+    """
+
+    images: jax.Array
+    masks: jax.Array
+    posterior: jax.Array | None = None
+    where: jax.Array | None = None
+
+
+def grey(images: Images | WholeImages) -> np.ndarray:
+    """Show images in grey, [B, H, W]: the mean of their channels."""
+    pixels = np.asarray(images.images)
+    return pixels if pixels.ndim == 3 else pixels.mean(axis=-1)
+
+
+def pixels_of(images: Images | WholeImages) -> int:
+    """Count the pixels of all images, without what fills up their array."""
+    where = images.where if isinstance(images, WholeImages) else None
+    return images.masks.size if where is None else int(where.sum())
 
 
 @partial(jax.jit, static_argnames=("count", "size", "objects", "shape"))

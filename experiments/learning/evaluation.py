@@ -24,7 +24,7 @@ __all__ = [
 
 # Logits from p = 1e-6 to 1 − 1e-6 in steps of 0.1; p = ½ is among them.
 _THRESHOLD_LOGITS = np.arange(-140, 141) / 10
-_IMAGES_A_PASS = 64
+_IMAGES_A_PASS, _PIXELS_A_PASS = 64, 2**22
 # In pixels: a surface within this distance counts as correct.
 SURFACE_TOLERANCE = 1.0
 _RELIABILITY_BINS = 15
@@ -52,8 +52,9 @@ def predict(graph: nnx.GraphDef[Any], parameters: Any, images: jax.Array) -> np.
 
 def _in_passes(compute: Callable[[Any], tuple[jax.Array, ...]], images: Any) -> list[np.ndarray]:
     """Compute arrays that lead with the images, a bounded number of images at a time."""
-    count = len(jax.tree.leaves(images)[0])
-    size = min(count, _IMAGES_A_PASS)
+    leaves = jax.tree.leaves(images)
+    count = len(leaves[0])
+    size = min(count, _IMAGES_A_PASS, max(1, _PIXELS_A_PASS * count // leaves[0].size))
     passes: list[tuple[np.ndarray, ...]] = []
     for first in range(0, count, size):
         # The last pass overlaps the one before, so that all have one shape and compile once.
@@ -225,6 +226,7 @@ def evaluate(
     test_logits: np.ndarray,
     test_masks: np.ndarray,
     test_posterior: np.ndarray | None = None,
+    test_where: np.ndarray | None = None,
 ) -> Evaluation:
     """Score a run on its test images, at 0.5 and at the threshold chosen on validation images.
 
@@ -246,6 +248,8 @@ def evaluate(
         test_logits: [T, H, W].
         test_masks: [T, H, W], boolean.
         test_posterior: [T, H, W], P(y = 1) of each pixel, where it is exactly known.
+        test_where: [T, H, W], boolean: the pixels of the images; outside of them are neither
+            foreground nor large logits. ``None``: all.
 
     Returns:
         An `Evaluation`; NaN where a number is not defined.
@@ -259,6 +263,7 @@ def evaluate(
     tuned, validation_dice = best_threshold(validation_logits, validation_masks)
     z = np.clip(test_logits, -700, 700)
     probabilities = 1 / (1 + np.exp(-z))
+    inside = np.ones(test_masks.shape, bool) if test_where is None else test_where
     there, empty = int(test_masks.sum()), ~test_masks.any(axis=(1, 2))
     metrics: dict[str, float] = {}
     per_image: dict[str, np.ndarray] = {"size": test_masks.sum(axis=(1, 2))}
@@ -285,7 +290,7 @@ def evaluate(
         if empty.any():
             metrics[f"empty_false_positive_share{suffix}"] = float((c.found[empty] > 0).mean())
     bins = dj.metrics.calibration(
-        probabilities.astype(np.float32), test_masks, bins=_RELIABILITY_BINS
+        probabilities[inside].astype(np.float32), test_masks[inside], bins=_RELIABILITY_BINS
     )
     pixels, claimed, true = (
         np.asarray(x, np.float64) for x in (bins.count, bins.confidence, bins.hits)
@@ -293,12 +298,12 @@ def evaluate(
     metrics |= {
         "threshold_tuned": float(1 / (1 + np.exp(-tuned))),
         "validation_dice_tuned": validation_dice,
-        "average_precision": average_precision(test_logits, test_masks),
-        "mean_probability": float(probabilities.mean()),
+        "average_precision": average_precision(test_logits[inside], test_masks[inside]),
+        "mean_probability": float(probabilities[inside].mean()),
         "max_probability": float(probabilities.max()),
         "soft_volume_bias": float(probabilities.sum() / there - 1) if there else float("nan"),
         "ece": float(bins.expected_calibration_error),
-        "brier": float(((probabilities - test_masks) ** 2).mean()),
+        "brier": float(((probabilities - test_masks)[inside] ** 2).mean()),
         "empty_images": float(empty.sum()),
         **_bayes(test_posterior, test_masks),
     }

@@ -21,13 +21,13 @@ class Bias(nnx.Module):
     size_divisor: ClassVar[int] = 1
     sees_pixels: ClassVar[bool] = False
 
-    def __init__(self, *, generator: np.random.Generator) -> None:
-        del generator  # Starts at p = ½ for every seed.
+    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
+        del generator, channels  # Starts at p = ½ for every seed.
         self.bias = nnx.Param(jnp.zeros(()))
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Map images [B, H, W] to logits [B, H, W]."""
-        return jnp.broadcast_to(self.bias[...], images.shape)
+        """Map images [B, H, W] or [B, H, W, C] to logits [B, H, W]."""
+        return jnp.broadcast_to(self.bias[...], images.shape[:3])
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
@@ -42,14 +42,18 @@ class Linear(nnx.Module):
     sees_pixels: ClassVar[bool] = True
     scales: ClassVar[tuple[float, ...]] = (1.0, 2.0)
 
-    def __init__(self, *, generator: np.random.Generator) -> None:
+    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
         del generator  # Starts with all weights 0, p = ½, for every seed.
-        self.weights = nnx.Param(jnp.zeros((1 + len(self.scales),)))
+        self.weights = nnx.Param(jnp.zeros(((1 + len(self.scales)) * channels,)))
         self.bias = nnx.Param(jnp.zeros(()))
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Map images [B, H, W] to logits [B, H, W]."""
-        features = [images, *(gaussian_blur(images, scale) for scale in self.scales)]
+        """Map images [B, H, W] or [B, H, W, C] to logits [B, H, W]."""
+        planes = [images] if images.ndim == 3 else list(jnp.moveaxis(images, -1, 0))
+        features = [
+            *planes,
+            *(gaussian_blur(plane, scale) for scale in self.scales for plane in planes),
+        ]
         return jnp.stack(features, axis=-1) @ self.weights[...] + self.bias[...]
 
     @property
@@ -121,11 +125,11 @@ class UNet(nnx.Module):
     size_divisor: ClassVar[int] = 4
     sees_pixels: ClassVar[bool] = True
 
-    def __init__(self, *, generator: np.random.Generator) -> None:
+    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
         def block(inputs: int, outputs: int) -> _Block:
             return _Block(inputs, outputs, generator=generator)
 
-        self.down_1, self.down_2, self.down_4 = block(1, 8), block(8, 16), block(16, 32)
+        self.down_1, self.down_2, self.down_4 = block(channels, 8), block(8, 16), block(16, 32)
         self.bottom = block(32, 32)
         self.shrink_2, self.up_2 = block(32, 16), block(32, 16)
         self.shrink_1, self.up_1 = block(16, 8), _conv(16, 8, generator)
@@ -134,8 +138,8 @@ class UNet(nnx.Module):
         self.head.kernel[...] = self.head.kernel[...] * 0.1
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Map images [B, H, W] to logits [B, H, W]."""
-        full = self.down_1(images[..., None])
+        """Map images [B, H, W] or [B, H, W, C] to logits [B, H, W]."""
+        full = self.down_1(images[..., None] if images.ndim == 3 else images)
         half = self.down_2(_halve(full))
         quarter = self.bottom(self.down_4(_halve(half)))
         half = self.up_2(jnp.concatenate([_double(self.shrink_2(quarter)), half], axis=-1))
@@ -153,7 +157,7 @@ class _Model(Protocol):
     size_divisor: ClassVar[int]
     sees_pixels: ClassVar[bool]
 
-    def __init__(self, *, generator: np.random.Generator) -> None: ...
+    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None: ...
 
     def __call__(self, images: jax.Array) -> jax.Array: ...
 
@@ -176,7 +180,7 @@ def start_of(initial_bias: str, fraction: float) -> float:
 
 
 def initialise(
-    model: str, seed: int, *, start: float = 0.5
+    model: str, seed: int, *, start: float = 0.5, channels: int = 1
 ) -> tuple[nnx.GraphDef[_Model], nnx.State]:
     """Make a model's structure and its initial parameters.
 
@@ -184,11 +188,12 @@ def initialise(
         model: a name in `MODELS`.
         seed: of the initial parameters.
         start: the probability that the output's bias stands for.
+        channels: of the images.
 
     Returns:
         The graph definition (hashable, static) and the parameters.
     """
-    made = MODELS[model](generator=np.random.default_rng(seed))
+    made = MODELS[model](generator=np.random.default_rng(seed), channels=channels)
     if start != 0.5:
         bias = made.output_bias
         bias[...] = jnp.full_like(bias[...], math.log(start / (1 - start)))

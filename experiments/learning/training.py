@@ -40,6 +40,7 @@ class Task(NamedTuple):
         seed: of the initial parameters.
         learning_rate: the optimiser's peak learning rate.
         start: the probability at which the model's output starts.
+        channels: of the images.
     """
 
     images: Images
@@ -47,6 +48,7 @@ class Task(NamedTuple):
     seed: int
     learning_rate: float
     start: float = 0.5
+    channels: int = 1
 
 
 class TrainedRun(NamedTuple):
@@ -261,12 +263,12 @@ class _Together:
 
 
 def _start(model: str, task: Task, optimiser: str) -> tuple[nnx.GraphDef[Any], _State]:
-    graph, parameters = initialise(model, task.seed, start=task.start)
+    graph, parameters = initialise(model, task.seed, start=task.start, channels=task.channels)
     return graph, _State(parameters, OPTIMISERS[optimiser].init(parameters))
 
 
 def _measured(arm: Arm, task: Task) -> tuple[str, ...]:
-    shape = (task.order.shape[1], *task.images.images.shape[1:])
+    shape = (task.order.shape[1], *task.images.masks.shape[1:])
     logits, masks = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
     # Tracing here fills the jit cache, so the first step does not trace again.
     return tuple(_jit_diagnose.eval_shape(arm, logits, masks)[1])

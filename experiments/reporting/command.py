@@ -39,7 +39,7 @@ def shortest_command(configs: Sequence[StudyConfig]) -> str | None:
 def _changes(base: Sequence[StudyConfig], wanted: Sequence[StudyConfig]) -> dict[str, Any] | None:
     """Find what differs from a preset; ``None`` where a change is not the same for all models."""
     changes: dict[str, Any] = {}
-    measured = (*MEASURED, "data_digest") if wanted[0].data is not None else ()
+    measured = MEASURED if wanted[0].data is not None else ()
     for name in (field.name for field in dataclasses.fields(StudyConfig)):
         was, now = ([getattr(config, name) for config in configs] for configs in (base, wanted))
         if was != now and name not in measured:

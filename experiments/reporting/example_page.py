@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from experiments.config import StudyConfig
 from experiments.errors import ConfigError
 from experiments.files import write_whole
-from experiments.images.folder import SPLITS, read_folder
+from experiments.images.folder import read_folder
+from experiments.images.masks import grey, pixels_of
 from experiments.images.shapes import SHAPES
+from experiments.images.splitting import SPLITS, parts_of
 from experiments.presets import resolve
 from experiments.reporting.rendering import page, percent
 from experiments.runs.data import noise_level, splits
@@ -168,15 +170,16 @@ def _synthetic(
 
 
 def _of_folder(path: Path, report: Report) -> tuple[list[_Row], list[dict[str, str]]]:
-    folder = read_folder(path)
     config = resolve(model="linear", data=path)
+    folder = read_folder(config.source)
+    parts = parts_of(config.split, folder.names, config.splitting)
     drawn = jax.device_get(splits(config, config.fractions[0], 0))
     rows, table = [], []
     for name, images in zip(SPLITS, drawn, strict=True):
-        stems = [folder.names[i] for i in folder.split(name)]
+        stems = [folder.names[i] for i in parts[name]]
         cells = [
             _Cell(f"{stem}: {percent(float(mask.mean()))}", image, mask)
-            for stem, image, mask in list(zip(stems, images.images, images.masks, strict=True))[
+            for stem, image, mask in list(zip(stems, grey(images), images.masks, strict=True))[
                 :_SHOWN_OF_A_SPLIT
             ]
         ]
@@ -185,7 +188,7 @@ def _of_folder(path: Path, report: Report) -> tuple[list[_Row], list[dict[str, s
             {
                 "split": name,
                 "images": str(len(stems)),
-                "foreground": percent(float(images.masks.mean())),
+                "foreground": percent(float(images.masks.sum() / pixels_of(images))),
                 "empty images": str(int((~images.masks.any(axis=(1, 2))).sum())),
             }
         )

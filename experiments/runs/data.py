@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from pathlib import Path
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,19 @@ import numpy as np
 from experiments.config import StudyConfig
 from experiments.errors import ConfigError
 from experiments.images.calibration import calibrated_noise
-from experiments.images.folder import SPLITS, read_folder
+from experiments.images.folder import Source, read_folder
 from experiments.images.labels import deformed
-from experiments.images.masks import Images, make_images
+from experiments.images.masks import Images, WholeImages, make_images
+from experiments.images.splitting import Splitting, parts_of
+from experiments.images.tiles import cut, stacked
 
 __all__ = ["noise_level", "splits"]
 
 
 @functools.lru_cache(maxsize=1)
-def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Images, Images]:
+def splits(
+    config: StudyConfig, fraction: float, seed: int
+) -> tuple[Images, WholeImages, WholeImages]:
     """Make the training, validation and test images of a seed.
 
     No image is shared between seeds or between splits. A user's own images are the same for every
@@ -34,7 +38,7 @@ def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Ima
     """
     key = jax.random.key(seed)
     training, validation, test = (
-        _drawn(config, fraction, key) if config.data is None else _read(config)
+        _drawn(config, fraction, key) if config.data is None else _read(config, seed)
     )
     if config.label_noise or config.annotator_bias:
         labels = deformed(
@@ -48,7 +52,9 @@ def splits(config: StudyConfig, fraction: float, seed: int) -> tuple[Images, Ima
     return training, validation, test
 
 
-def _drawn(config: StudyConfig, fraction: float, key: jax.Array) -> tuple[Images, Images, Images]:
+def _drawn(
+    config: StudyConfig, fraction: float, key: jax.Array
+) -> tuple[Images, WholeImages, WholeImages]:
     counts = (config.train_images, config.validation_images, config.test_images)
     # Drawn together and then split: one program makes all images of a study.
     drawn = make_images(
@@ -66,26 +72,67 @@ def _drawn(config: StudyConfig, fraction: float, key: jax.Array) -> tuple[Images
         jax.tree.map(lambda x, first=first, end=end: x[first:end], drawn)
         for first, end in itertools.pairwise(ends)
     )
-    return training._replace(posterior=None), validation._replace(posterior=None), test
+    return (
+        training._replace(posterior=None),
+        WholeImages(*validation[:2]),
+        WholeImages(*test),
+    )
 
 
-def _read(config: StudyConfig) -> tuple[Images, Images, Images]:
-    assert config.data is not None
-    folder = read_folder(Path(config.data))
-    if folder.digest != config.data_digest:
+def _read(config: StudyConfig, seed: int) -> tuple[Images, WholeImages, WholeImages]:
+    # Every time: the files may have changed since the last run.
+    if read_folder(config.source).digest != config.data_digest:
         raise ConfigError(
             f"{config.data} no longer holds the images that the study began with: restore them, or "
             "choose another --out"
         )
-    chosen = [folder.split(split) for split in SPLITS]
-    # All splits are scaled by the training images.
-    seen = folder.images[chosen[0]]
-    mean, deviation = seen.mean(dtype=float), seen.std(dtype=float)
-    scaled = ((folder.images - mean) / (deviation or 1.0)).astype(np.float32)
-    training, validation, test = (
-        Images(jnp.asarray(scaled[rows]), jnp.asarray(folder.masks[rows])) for rows in chosen
+    # Only what decides the images, so that the losses of a study share them in memory.
+    return _parts(
+        config.source,
+        config.splitting,
+        config.data_digest,
+        config.split,
+        config.tile,
+        config.train_images,
+        seed % config.folds if config.folds else 0,
     )
-    return training, validation, test
+
+
+@functools.lru_cache(maxsize=1)
+def _parts(
+    source: Source,
+    splitting: Splitting,
+    digest: str | None,
+    split: str,
+    tile: int | None,
+    train_images: int,
+    fold: int,
+) -> tuple[Images, WholeImages, WholeImages]:
+    folder = read_folder(source)
+    parts = parts_of(split, folder.names, splitting, fold)
+    # All parts are scaled by the training images.
+    channels = [folder.images[i].reshape(-1, *folder.images[i].shape[2:]) for i in parts["train"]]
+    seen = np.concatenate(channels)
+    mean, deviation = seen.mean(axis=0, dtype=float), seen.std(axis=0, dtype=float)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    scaled = [((image - mean) / deviation).astype(np.float32) for image in folder.images]
+    images, masks = (
+        np.concatenate([x[i][None] if tile is None else cut(x[i], tile) for i in parts["train"]])
+        for x in (scaled, folder.masks)
+    )
+    # In folds, as many as the smallest training part has, so that all runs are alike.
+    kept = np.linspace(0, len(images) - 1, train_images).round().astype(int)
+    validation, test = (
+        _whole([scaled[i] for i in parts[name]], [folder.masks[i] for i in parts[name]])
+        for name in ("validation", "test")
+    )
+    return Images(jnp.asarray(images[kept]), jnp.asarray(masks[kept])), validation, test
+
+
+def _whole(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> WholeImages:
+    (pixels, where), (labels, _) = stacked(images), stacked(masks)
+    inside = None if where is None else jnp.asarray(where)
+    return WholeImages(jnp.asarray(pixels), jnp.asarray(labels), where=inside)
 
 
 def noise_level(config: StudyConfig, fraction: float) -> float:

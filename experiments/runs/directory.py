@@ -22,6 +22,7 @@ from experiments.runs.plan import RunSpec, final_runs
 
 __all__ = [
     "claimed",
+    "earlier_configs",
     "environment",
     "finished_runs",
     "load_configs",
@@ -64,6 +65,11 @@ def load_configs(out: Path) -> tuple[StudyConfig, ...]:
         raise ConfigError(f"{out} holds no study: there is no config.json") from None
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a study's settings: {error}") from None
+
+
+def earlier_configs(out: Path) -> tuple[StudyConfig, ...]:
+    """Read the settings of the study that a directory holds; none if it holds none."""
+    return load_configs(out) if (out / "config.json").exists() else ()
 
 
 def load_runs(out: Path, model: str | None = None) -> list[dict[str, Any]]:
@@ -165,5 +171,10 @@ def _difference(there: Sequence[StudyConfig], asked: Sequence[StudyConfig]) -> s
     for a, b in zip(there, asked, strict=True):
         for name, value in dataclasses.asdict(a).items():
             if value != getattr(b, name):
-                return f"{name}: {value}, now {getattr(b, name)}"
+                return f"{name}: {_short(value)}, now {_short(getattr(b, name))}"
     raise AssertionError("the studies are equal")
+
+
+def _short(value: Any) -> str:
+    words = str(value)
+    return words if len(words) <= 60 else f"{words[:60]}…"

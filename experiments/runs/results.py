@@ -10,8 +10,10 @@ import numpy as np
 
 from experiments.config import StudyConfig
 from experiments.files import write_whole
-from experiments.learning.evaluation import evaluate, predict
+from experiments.images.masks import grey, pixels_of
+from experiments.learning.evaluation import evaluate
 from experiments.learning.models import MODELS, initialise
+from experiments.learning.stitching import predict_whole
 from experiments.learning.training import History, TrainedRun
 from experiments.runs.data import noise_level, splits
 from experiments.runs.directory import environment
@@ -21,31 +23,33 @@ __all__ = ["logged", "result_of", "status_of"]
 
 # Test images that a run of the first seed saves for the report's pictures.
 _EXAMPLES = 2
+# In pixels: what a picture of the report can show.
+_EXAMPLE_SIZE = 256
 
 
 def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> dict[str, Any]:
     """Evaluate a trained run into what its file holds, and save the example images of seed 0."""
     training, validation, test = splits(config, spec.foreground_fraction, spec.seed)
-    graph, _ = initialise(config.model, spec.seed)
+    graph, _ = initialise(config.model, spec.seed, channels=config.channels)
     masks = np.asarray(test.masks)
-    logits = predict(graph, run.parameters, test.images)
+    logits = predict_whole(graph, run.parameters, test, config.tile)
     evaluation = evaluate(
-        predict(graph, run.parameters, validation.images),
+        predict_whole(graph, run.parameters, validation, config.tile),
         np.asarray(validation.masks),
         logits,
         masks,
         None if test.posterior is None else np.asarray(test.posterior),
+        None if test.where is None else np.asarray(test.where),
     )
     metrics = evaluation.metrics | {
         "foreground_fraction_train": float(np.asarray(training.masks).mean()),
-        "foreground_fraction_test": float(masks.mean()),
+        "foreground_fraction_test": float(masks.sum() / pixels_of(test)),
         "noise": noise_level(config, spec.foreground_fraction),
     }
     if spec.seed == 0:
-        shown = slice(0, _EXAMPLES)
         # A diverged run has no p to show: it becomes ½ everywhere.
         drawn = np.zeros_like(logits) if evaluation.diverged else logits
-        arrays = np.stack([np.asarray(test.images[shown]), masks[shown], drawn[shown]])
+        arrays = _examples(grey(test), masks, drawn)
         write_whole(out / "examples" / f"{spec.name}.npy", _npy(arrays.astype(np.float32)))
     return {
         "loss": spec.loss,
@@ -62,6 +66,21 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
         "environment": environment(),
         "seconds": run.seconds,
     }
+
+
+def _examples(*arrays: np.ndarray) -> np.ndarray:
+    """The first images, their masks and logits; of large images a window with foreground."""
+    shown = []
+    for rows in list(zip(*arrays, strict=True))[:_EXAMPLES]:
+        mask = rows[1]
+        window = []
+        for axis, length in enumerate(mask.shape):
+            there = np.flatnonzero(mask.any(axis=1 - axis))
+            middle = int(np.median(there)) if there.size else length // 2
+            first = int(np.clip(middle - _EXAMPLE_SIZE // 2, 0, max(length - _EXAMPLE_SIZE, 0)))
+            window.append(slice(first, first + _EXAMPLE_SIZE))
+        shown.append([row[tuple(window)] for row in rows])
+    return np.stack([np.stack(kind) for kind in zip(*shown, strict=True)])
 
 
 def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.config import StudyConfig
-from experiments.files import write_json
+from experiments.files import write_json, write_whole
 from experiments.learning.arms import parse_arm
 from experiments.learning.checkpoints import Checkpoint
 from experiments.learning.models import start_of
@@ -23,6 +23,7 @@ from experiments.learning.training import Task, TrainedRun, scans_by_default, tr
 from experiments.runs.data import splits
 from experiments.runs.directory import claimed, environment, finished_runs, run_path
 from experiments.runs.distributed import Alone, Processes
+from experiments.runs.notices import split_table
 from experiments.runs.plan import (
     RunSpec,
     chosen_rates,
@@ -79,6 +80,8 @@ def run_study(
     placements = [batch_cut(config.batch_size) if cut_batches else None for config in configs]
     with contextlib.ExitStack() as held:
         processes.decide(lambda: held.enter_context(claimed(out, configs)))
+        if processes.writes and configs[0].data is not None:
+            write_whole(out / "split.csv", split_table(configs[0]))
         done = processes.decide(lambda: finished_runs(out))
         before = len(done)
         models = [
@@ -159,6 +162,7 @@ class _ModelStudy:
                 seed=spec.seed,
                 learning_rate=spec.learning_rate,
                 start=start_of(config.initial_bias, spec.foreground_fraction),
+                channels=config.channels,
             )
             for spec in group
         ]

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import __main__ as command_line
 from experiments.__main__ import main
-from experiments.config import StudyConfig
+from experiments.config import DATA_MEASURED, StudyConfig
 
 
 def _call(monkeypatch, *arguments):
@@ -104,9 +104,9 @@ def _help(monkeypatch, capsys, *arguments):
 def test_every_setting_of_a_study_is_an_option(monkeypatch, capsys):
     text = _help(monkeypatch, capsys)
     for field in dataclasses.fields(StudyConfig):
-        # A digest is computed, never given.
+        # What is measured is never given.
         option = f"--{field.name.replace('_', '-')} "
-        assert (option in text.replace(",", " ")) == (field.name != "data_digest"), field.name
+        assert (option in text.replace(",", " ")) == (field.name not in DATA_MEASURED), field.name
 
 
 def test_help_shows_the_defaults_of_the_preset_and_examples(monkeypatch, capsys):
