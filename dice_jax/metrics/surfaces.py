@@ -89,7 +89,7 @@ def average_surface_distance(
     """Average symmetric surface distance of two masks.
 
     The mean over the pixels of both surfaces, together, of the distance to the other surface. A
-    surface is as in `hausdorff_distance`; MedPy's mean of the two means is `medpy_assd`.
+    surface is as in `hausdorff_distance`. The mean of the two means is `medpy_assd`.
 
     Args:
         prediction: [...], boolean or integer: not 0 is foreground.
@@ -306,10 +306,11 @@ def medpy_assd(
     spacing: Sequence[float] | None = None,
     where: ArrayLike | None = None,
 ) -> Scores:
-    """MedPy's ASSD: the mean of the two directed mean surface distances.
+    """MedPy's ASSD up to its version 0.4.0: the mean of the two directed mean surface distances.
 
-    `average_surface_distance` pools the pixels of both surfaces; here each surface has one half of
-    the weight, whatever its size. A surface is as in `hausdorff_distance`.
+    `average_surface_distance` pools the pixels of both surfaces, and so does MedPy from 0.5.2 on;
+    here each surface has one half of the weight, whatever its size. A surface is as in
+    `hausdorff_distance`.
 
     Args:
         prediction: [...], boolean or integer: not 0 is foreground.

@@ -63,6 +63,13 @@ def binary(rng):
     return {"logits": _logits(rng), "targets": (rng.random(PIXELS) < 0.3).astype(np.int32)}
 
 
+def binary_ignore(rng):
+    """One class; some pixels bear the target 255."""
+    drawn = binary(rng)
+    drawn["targets"][rng.random(PIXELS) < 0.25] = 255
+    return drawn
+
+
 def regions(rng):
     """Three regions that overlap, one in the other; `where` is 0 on some pixels."""
     depth = rng.integers(0, CLASSES + 1, PIXELS)
@@ -93,6 +100,22 @@ def masks(rng):
     return {"predicted": predicted, "labels": labels}
 
 
+def unlabelled(rng):
+    """The same; some pixels bear the label 255."""
+    drawn = masks(rng)
+    drawn["labels"][rng.random(drawn["labels"].shape) < 0.25] = 255
+    return drawn
+
+
+def outlines(rng):
+    """One predicted and one true object, with ragged outlines, of one image."""
+    labels, predicted = np.zeros((2, 14, 17), np.int32)
+    labels[3:10, 4:12], predicted[4:12, 5:11] = 1, 1
+    for mask in (labels, predicted):
+        mask[3:12, 4:13] ^= rng.random((9, 9)) < 0.08
+    return {"predicted": predicted, "labels": labels}
+
+
 def chances(rng):
     """Probabilities and what came of them, in one row; none lies on the edge of a bin."""
     targets = (rng.random(120) < 0.3).astype(np.int32)
@@ -110,7 +133,7 @@ def instances(rng):
 
 
 # Of metrics: there is nothing to differentiate.
-HARD = ("masks", "chances", "instances")
+HARD = ("masks", "unlabelled", "outlines", "chances", "instances")
 
 KINDS = {
     kind.__name__: kind
@@ -122,9 +145,12 @@ KINDS = {
         two,
         soft,
         binary,
+        binary_ignore,
         regions,
         pyramid,
         masks,
+        unlabelled,
+        outlines,
         chances,
         instances,
     )

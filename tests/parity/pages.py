@@ -1,8 +1,8 @@
 """The lines of the pages: what is in a table of docs/coming-from is what is tested.
 
 A table that is tested follows a comment ``<!-- images: KIND -->`` (one of `images.KINDS`; a
-requirement such as ``optax<0.2.7`` may come after it), and perhaps a block of Python that makes the
-``sums``. Its first column is the other library's call, its second one ours. A recipe is a block of
+requirement such as ``optax<0.2.7`` may come after it, and ``; LIBRARY`` on a page of several), and
+perhaps a block of Python that makes the ``sums``. Its first column is the other library's call, its second one ours. A recipe is a block of
 Python that defines ``loss``, after ``<!-- images: KIND; LIBRARY: CALL -->``.
 """
 
@@ -15,7 +15,19 @@ from pathlib import Path
 __all__ = ["PAGES", "Line", "lines", "of"]
 
 FOLDER = Path(__file__).parents[2] / "docs" / "coming-from"
-PAGES = ("monai", "nnunet", "optax", "smp", "keras", "kornia", "torchmetrics")
+PAGES = (
+    "monai",
+    "nnunet",
+    "optax",
+    "smp",
+    "keras",
+    "kornia",
+    "torchmetrics",
+    "medpy",
+    "surface-distance",
+    "cellpose-stardist",
+    "panoptica",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +60,9 @@ class Line:
         return f"{self.page}: {self.key}"
 
 
-MARK = re.compile(r"<!-- images: (?P<kind>\w+)(?:, (?P<requires>[^;]+?))?(?:; (?P<recipe>.+))? -->")
+MARK = re.compile(
+    r"<!-- images: (?P<kind>\w+)(?:, (?P<requires>[^;]+?))?(?:; (?P<peer>[^:]+?)(?:: (?P<recipe>.+))?)? -->"
+)
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"`([^`]+)`")
 
@@ -68,16 +82,21 @@ def of(page: str) -> list[Line]:
 def _section(page: str, mark: re.Match[str], text: str) -> list[Line]:
     kind, requires = mark["kind"], mark["requires"] or ""
     if mark["recipe"]:
-        peer, theirs = mark["recipe"].split(": ", 1)
         block = BLOCK.search(text)
         assert block, f"{page}.md: no block of Python after {mark[0]}"
-        arguments = "logits, targets" if kind in ("binary", "regions", "soft") else "logits, labels"
-        return [Line(page, peer, kind, requires, block[1], theirs, f"loss({arguments})")]
+        arguments = (
+            "logits, targets"
+            if kind in ("binary", "binary_ignore", "regions", "soft")
+            else "logits, labels"
+        )
+        return [
+            Line(page, mark["peer"], kind, requires, block[1], mark["recipe"], f"loss({arguments})")
+        ]
     rows = list(_rows(text))
     assert rows, f"{page}.md: no table after {mark[0]}"
     block = BLOCK.search(text.split("\n|")[0])
     setup = block[1] if block else ""
-    return [Line(page, page, kind, requires, setup, *row) for row in rows]
+    return [Line(page, mark["peer"] or page, kind, requires, setup, *row) for row in rows]
 
 
 def _rows(text: str):

@@ -126,11 +126,12 @@ def _run_torch(labels_have_channel: bool) -> Callable[[Line, dict[str, Any]], Re
             names |= {"x": labels(arrays["predicted"]), "y": labels(arrays["labels"])}
             return np.asarray(eval(line.theirs, names)), []
         levels = arrays["logits"] if line.kind == "pyramid" else [arrays["logits"]]
-        channels = [a[:, None] if line.kind == "binary" else _second(a) for a in levels]
+        one_class = line.kind in ("binary", "binary_ignore")
+        channels = [a[:, None] if one_class else _second(a) for a in levels]
         xs = [tensor(a).requires_grad_() for a in channels]
         if "targets" in arrays:
             y: Any = arrays["targets"]
-            y = tensor(y[:, None] if line.kind == "binary" else _second(y)).float()
+            y = tensor(y[:, None] if one_class else _second(y)).float()
         elif line.kind == "pyramid":
             y = [labels(a) for a in arrays["labels"]]
         else:
@@ -142,7 +143,7 @@ def _run_torch(labels_have_channel: bool) -> Callable[[Line, dict[str, Any]], Re
         value = eval(line.theirs, names)
         cotangent = tensor(_cotangent(tuple(value.shape))).to(value.dtype)
         gradients = torch.autograd.grad(value, xs, cotangent, materialize_grads=True)
-        back = [g.numpy()[:, 0] if line.kind == "binary" else g.movedim(1, -1) for g in gradients]
+        back = [g.numpy()[:, 0] if one_class else g.movedim(1, -1) for g in gradients]
         return value.detach().numpy(), [np.asarray(g) for g in back]
 
     return run
@@ -206,7 +207,54 @@ def _torchmetrics() -> dict[str, Any]:
         "classification": importlib.import_module("torchmetrics.functional.classification"),
         "regression": importlib.import_module("torchmetrics.functional.regression"),
         "index": {"num_classes": 3, "input_format": "index"},
+        "ignore": {"num_classes": 3, "ignore_index": 255},
+        "torch": importlib.import_module("torch"),
     }
+
+
+# Metrics of masks in NumPy.
+
+
+def _run_numpy(line: Line, names: dict[str, Any]) -> Result:
+    arrays = images(line.kind)
+    names |= {"x": arrays["predicted"], "y": arrays["labels"], "np": np}
+    return np.asarray(eval(line.theirs, names)), []
+
+
+def _medpy() -> dict[str, Any]:
+    return {"binary": importlib.import_module("medpy.metric.binary")}
+
+
+def _surface_distance() -> dict[str, Any]:
+    module = importlib.import_module("surface_distance.metrics")
+    names = {name: getattr(module, name) for name in dir(module) if name.startswith("compute_")}
+    measure = names["compute_surface_distances"]
+    names["distances"] = lambda x, y, spacing: measure(y > 0, x > 0, spacing)
+    return names
+
+
+def _cellpose() -> dict[str, Any]:
+    return {"metrics": importlib.import_module("cellpose.metrics")}
+
+
+def _stardist() -> dict[str, Any]:
+    module = importlib.import_module("stardist.matching")
+    return {name: getattr(module, name) for name in ("matching", "matching_dataset")}
+
+
+def _panoptica() -> dict[str, Any]:
+    module = importlib.import_module("panoptica")
+
+    def evaluate(x: np.ndarray, y: np.ndarray, **options: Any) -> Any:
+        evaluator = module.Panoptica_Evaluator(
+            expected_input=module.InputType.UNMATCHED_INSTANCE,
+            instance_matcher=module.NaiveThresholdMatching(**options),
+            instance_metrics=[module.Metric.IOU],
+            global_metrics=[module.Metric.DSC],
+        )
+        return evaluator.evaluate(x.astype(np.uint8), y.astype(np.uint8))["ungrouped"]
+
+    return {"evaluate": evaluate}
 
 
 # Libraries of JAX: classes last.
@@ -258,4 +306,9 @@ PEERS = {
     "keras": Peer("keras", _keras, _run_jax),
     "kornia": Peer("kornia", _kornia, _run_torch(labels_have_channel=False)),
     "torchmetrics": Peer("torchmetrics", _torchmetrics, _run_torch(labels_have_channel=False)),
+    "medpy": Peer("medpy", _medpy, _run_numpy),
+    "surface-distance": Peer("surface-distance", _surface_distance, _run_numpy),
+    "cellpose": Peer("cellpose", _cellpose, _run_numpy),
+    "stardist": Peer("stardist", _stardist, _run_numpy),
+    "panoptica": Peer("panoptica", _panoptica, _run_numpy),
 }

@@ -43,5 +43,5 @@ def _numbers(array: np.ndarray) -> list[float]:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or pages.PAGES:
+    for name in sys.argv[1:] or peers.PEERS:
         record(name)

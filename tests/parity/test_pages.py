@@ -56,7 +56,8 @@ def test_ours_gives_what_the_installed_library_gives(line, ours):
 
 
 def test_no_line_is_recorded_that_no_page_has():
-    for peer in pages.PAGES:
+    assert {line.peer for line in LINES} == set(peers.PEERS)
+    for peer in peers.PEERS:
         keys = {line.key for line in LINES if line.peer == peer}
         assert keys == set(read(peer))
 
