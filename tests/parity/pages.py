@@ -2,8 +2,9 @@
 
 A table that is tested follows a comment ``<!-- images: KIND -->`` (one of `images.KINDS`; a
 requirement such as ``optax<0.2.7`` may come after it, and ``; LIBRARY`` on a page of several), and
-perhaps a block of Python that makes the ``sums``. Its first column is the other library's call, its second one ours. A recipe is a block of
-Python that defines ``loss``, after ``<!-- images: KIND; LIBRARY: CALL -->``.
+perhaps a block of Python that makes the ``sums``. Its first column is the other library's call, its
+second one ours. A recipe is a block of Python that defines ``loss``, after
+``<!-- images: KIND; LIBRARY: CALL -->``.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Line:
 
 
 MARK = re.compile(
-    r"<!-- images: (?P<kind>\w+)(?:, (?P<requires>[^;]+?))?(?:; (?P<peer>[^:]+?)(?:: (?P<recipe>.+))?)? -->"
+    r"<!-- images: (?P<kind>\w+)(?:, (?P<requires>[^;]+?))?"
+    r"(?:; (?P<peer>[^:]+?)(?:: (?P<recipe>.+))?)? -->"
 )
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"`([^`]+)`")

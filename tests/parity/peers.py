@@ -121,7 +121,7 @@ def _run_torch(labels_have_channel: bool) -> Callable[[Line, dict[str, Any]], Re
 
         if line.kind == "chances":
             names |= {"x": tensor(arrays["probabilities"]), "y": tensor(arrays["targets"])}
-            return eval(line.theirs, names).numpy(), []
+            return np.asarray(eval(line.theirs, names)), []
         if line.kind in HARD:
             names |= {"x": labels(arrays["predicted"]), "y": labels(arrays["labels"])}
             return np.asarray(eval(line.theirs, names)), []

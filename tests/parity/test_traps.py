@@ -115,6 +115,15 @@ def test_a_batch_of_images_without_a_channel_is_no_softmax_over_the_width():
         dj.softmax_region_sums(jnp.zeros((2, 5, 6)), jnp.zeros((2, 5, 6), jnp.int32))
 
 
+ONE_CLASS = [(0, 0, 0.0), (1, 1, 0.0), (1, 0, 1.0), (0, 1, 1.0)]
+
+
+@pytest.mark.parametrize(("predicted", "target", "loss"), ONE_CLASS)
+def test_correlation_of_one_class_images_is_0_or_1(predicted, target, loss):
+    p, y = jnp.full((5, 6), float(predicted)), jnp.full((5, 6), target)
+    assert dj.matthews_loss(dj.region_sums(p, y)) == loss
+
+
 # There: with the libraries.
 
 
@@ -262,6 +271,16 @@ def test_smp_soft_cross_entropy_has_no_working_default(library):
 
 
 @pytest.mark.parity
+@pytest.mark.parametrize(("predicted", "target", "loss"), ONE_CLASS)
+def test_smp_correlation_of_one_class_images(library, predicted, target, loss):
+    losses = library("smp")["losses"]
+    import torch
+
+    p, y = (torch.full((1, 1, 8, 8), float(v)) for v in (predicted, target))
+    np.testing.assert_allclose(losses.MCCLoss()(p, y), 0.5 + loss, rtol=1e-4)
+
+
+@pytest.mark.parity
 def test_smp_half_precision_overflows(library):
     losses = library("smp")["losses"]
     import torch
@@ -319,6 +338,26 @@ def test_torchmetrics_distances_of_oblong_images_are_wrong(library):
     index = {"num_classes": 2, "input_format": "index"}
     found = float(segmentation.hausdorff_distance(*masks, **index))
     assert not np.isclose(found, expected, rtol=0.01)
+
+
+@pytest.mark.parity
+def test_distances_of_empty_masks_are_no_numbers_elsewhere(library):
+    binary, distances = library("medpy")["binary"], library("surface-distance")
+    something, nothing = np.eye(4, dtype=bool), np.zeros((4, 4), bool)
+    for pair in ((something, nothing), (nothing, something), (nothing, nothing)):
+        with pytest.raises(RuntimeError, match="does not contain any binary object"):
+            binary.hd95(*pair)
+        measured = distances["compute_surface_distances"](*pair, (1, 1))
+        assert distances["compute_robust_hausdorff"](measured, 95) == np.inf
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(distances["compute_surface_dice_at_tolerance"](measured, 1.0))
+
+
+@pytest.mark.parity
+def test_stardist_scores_nothing_0(library):
+    nothing = np.zeros((4, 4), int)
+    assert library("stardist")["matching"](nothing, nothing).f1 == 0
+    assert dj.metrics.instance_counts(nothing, nothing).f1 == 1
 
 
 @pytest.mark.parity
