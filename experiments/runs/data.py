@@ -17,10 +17,10 @@ from experiments.images.calibration import calibrated_noise
 from experiments.images.folder import Source, read_folder
 from experiments.images.labels import deformed
 from experiments.images.masks import Images, WholeImages, make_images
-from experiments.images.splitting import Splitting, parts_of
+from experiments.images.splitting import Splitting, groups_of, parts_of
 from experiments.images.tiles import cut, stacked
 
-__all__ = ["noise_level", "splits"]
+__all__ = ["fold_of", "noise_level", "splits", "tested"]
 
 
 @functools.lru_cache(maxsize=1)
@@ -94,7 +94,7 @@ def _read(config: StudyConfig, seed: int) -> tuple[Images, WholeImages, WholeIma
         config.split,
         config.tile,
         config.train_images,
-        seed % config.folds if config.folds else 0,
+        fold_of(config, seed),
     )
 
 
@@ -133,6 +133,24 @@ def _whole(images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> WholeIm
     (pixels, where), (labels, _) = stacked(images), stacked(masks)
     inside = None if where is None else jnp.asarray(where)
     return WholeImages(jnp.asarray(pixels), jnp.asarray(labels), where=inside)
+
+
+def tested(config: StudyConfig, seed: int) -> dict[str, list[str]]:
+    """Name the test images of a seed and their groups; empty for synthetic images."""
+    if config.data is None:
+        return {}
+    folder = read_folder(config.source)
+    rows = parts_of(config.split, folder.names, config.splitting, fold_of(config, seed))["test"]
+    groups = groups_of(folder, config.group)
+    return {
+        "test_images": [folder.names[i] for i in rows],
+        "test_groups": [groups[i] for i in rows],
+    }
+
+
+def fold_of(config: StudyConfig, seed: int) -> int:
+    """Choose the fold that a seed is tested on: the folds take turns."""
+    return seed % config.folds if config.folds else 0
 
 
 def noise_level(config: StudyConfig, fraction: float) -> float:

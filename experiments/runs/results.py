@@ -15,7 +15,7 @@ from experiments.learning.evaluation import evaluate
 from experiments.learning.models import MODELS, initialise
 from experiments.learning.stitching import predict_whole
 from experiments.learning.training import History, TrainedRun
-from experiments.runs.data import noise_level, splits
+from experiments.runs.data import noise_level, splits, tested
 from experiments.runs.directory import environment
 from experiments.runs.plan import RunSpec
 
@@ -60,6 +60,7 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
         "status": status_of(config.model, evaluation.diverged, metrics),
         "metrics": metrics,
         "per_image": evaluation.per_image,
+        **tested(config, spec.seed),
         "reliability": evaluation.reliability,
         "size_recall": evaluation.size_recall,
         "history": logged(run.history, config.logged_steps),

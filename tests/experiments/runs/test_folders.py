@@ -49,9 +49,13 @@ def test_the_split_is_stored_and_the_study_goes_on_with_it(pngs, tmp_path, monke
     config = resolve(data=pngs, **TINY)
     assert run((config,), out, Progress()) == 1
     assert len(load_runs(out)[0]["per_image"]["dice"]) == 2
+    result = load_runs(out)[0]
+    assert result["test_images"] == result["test_groups"]
+    assert len(result["test_images"]) == 2
     rows = [line.split(",") for line in (out / "split.csv").read_text().splitlines()]
     assert rows[0] == ["image", "group", "part"]
     assert sorted(row[0] for row in rows[1:]) == sorted(NAMES)
+    assert [row[0] for row in rows[1:] if row[2] == "test"] == result["test_images"]
     # The file that is written can be read.
     given = resolve(data=pngs, split_file=str(out / "split.csv"), **TINY)
     assert given.split == config.split
