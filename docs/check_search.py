@@ -25,7 +25,7 @@ SEARCHES = {
     "install": ("installing.html",),
     "cuda": ("installing.html",),
     "colab": ("installing.html",),
-    "hd95": ("api/metrics.html", "choosing.html"),
+    "hd95": ("api/metrics.html", "choosing.html", "validation.html"),
     "class weights": ("recipes.html", "concepts.html"),
     "nan": ("troubleshooting.html",),
     "out of memory": ("troubleshooting.html",),
@@ -40,7 +40,10 @@ SEARCHES = {
     "shard_map": ("scale.html",),
     "semantic versions": ("stability.html",),
     "half precision": ("concepts.html",),
-    "best threshold": ("api/metrics.html", "choosing.html"),
+    "own images": ("your-own-images.html",),
+    "evaluate": ("validation.html", "your-own-images.html"),
+    "missed object": ("validation.html",),
+    "best threshold": ("api/metrics.html", "choosing.html", "validation.html"),
 }
 
 # The theme's worker, without a browser: its messages are passed by hand.

@@ -13,7 +13,15 @@ from tests.support import WITHOUT_EXTRA
 
 DOCS = Path(__file__).parents[2] / "docs"
 # docs/scale.md has a test of its own; docs/coming-from is tested against recorded numbers.
-PAGES = ("index", "concepts", "choosing", "analysis", "troubleshooting")
+PAGES = (
+    "index",
+    "concepts",
+    "choosing",
+    "analysis",
+    "troubleshooting",
+    "validation",
+    "your-own-images",
+)
 
 
 def blocks(page):
