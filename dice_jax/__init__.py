@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dice_jax import metrics as metrics
+from dice_jax._pass.choice import pass_implementation as pass_implementation
 from dice_jax.images.components import label_components as label_components
 from dice_jax.images.components import voronoi_regions as voronoi_regions
 from dice_jax.images.distance import distance_transform as distance_transform

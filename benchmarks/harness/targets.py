@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding
 
 from benchmarks.harness.case import Unavailable
 
@@ -51,12 +51,18 @@ class Target:
         Returns:
             The compiled program. It cannot be called.
         """
-        one = SingleDeviceSharding(self.devices()[0])
+        device = self.devices()[0]
+        one = SingleDeviceSharding(device)
         here = jax.tree.map(
             lambda x: x.update(sharding=one) if x.sharding is None else x, arguments
         )
-        traced = jax.jit(function, **options).trace(*here)
-        return traced.lower(lowering_platforms=(self.platform,)).compile()
+        # Pallas asks which device it compiles for.
+        described = AbstractDevice(
+            device.device_kind, getattr(device, "num_cores", None), device.platform
+        )
+        with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=described)):
+            traced = jax.jit(function, **options).trace(*here)
+            return traced.lower(lowering_platforms=(self.platform,)).compile()
 
 
 @functools.cache

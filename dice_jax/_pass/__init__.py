@@ -14,9 +14,11 @@ The life of a pass:
     traced    the derivative, the transpose and the batch of a PixelOp are PixelOps (op, primitive):
               one primitive is closed under jvp, vjp and vmap, to any order; results that nothing
               reads are left out
-    lowered   now the platform is known, and primitive chooses an implementation:
+    lowered   now the platform is known, and primitive chooses an implementation (a user's choice,
+              which is part of the key of JAX's caches, comes from `choice`):
                 a CPU device               cpu_tiles.tiled: tiles that stay in a core's cache
                 a TPU, many pixels         tpu_blocks.blocked: blocks that stay on the chip
+                a TPU, if asked for        tpu_kernel.in_kernel: a Pallas kernel for any PixelOp
                 GPU                        fused_xla.rematerialized: one expression behind a
                                            barrier, so that XLA stores nothing for the derivative
                 several devices under      fused_xla.fused: one expression, which the compiler

@@ -32,6 +32,8 @@ class Config:
             where every rounding has the same sign.
         block_pixels: of a block on a TPU. What XLA stores of so many pixels stays on the chip
             (v5e: 128 MiB).
+        kernel_block_bytes: of a block of the TPU's kernel, all arrays together.
+        kernel_bytes: what a kernel may take on the chip, by our estimate. XLA lets it take 16 MiB.
     """
 
     fewest_pixels: int = 4096
@@ -43,6 +45,8 @@ class Config:
     lane_elements_of_many_classes: int = 128
     most_rows: int = 32
     block_pixels: int = 2**20
+    kernel_block_bytes: int = 2**21
+    kernel_bytes: int = 13 * 2**20
 
 
 _current = Config()

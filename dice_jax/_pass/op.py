@@ -37,10 +37,13 @@ class Argument(NamedTuple):
         pixel: whether it has numbers pixel by pixel (along some axes they may be the same: size 1).
             Any other argument has size 1 along all axes that are summed.
         trailing: how many axes it has behind the pixel axes.
+        cotangent: whether it is the cotangent of a sum, the same at every pixel of a region. In
+            layout 0 it may come with the block's axes too, of size 1 or the block's size.
     """
 
     pixel: bool
     trailing: int
+    cotangent: bool = False
 
 
 class Result(NamedTuple):
@@ -128,7 +131,9 @@ def transposed(op: PixelOp, linear: dict[int, Any], read: tuple[int, ...]) -> Pi
     ndim = len(op.shape)
     fixed = tuple(i for i in range(len(op.arguments)) if i not in linear)
     arguments = [op.arguments[i] for i in fixed]
-    arguments += [Argument(op.results[i].pixel, op.results[i].trailing) for i in read]
+    arguments += [
+        Argument(r.pixel, r.trailing, not r.pixel) for r in map(op.results.__getitem__, read)
+    ]
     if not any(argument.pixel for argument in arguments):
         arguments.append(Argument(True, 0))
     first = next(i for i, argument in enumerate(arguments) if argument.pixel)

@@ -14,6 +14,7 @@ from jax.extend.core import Primitive, unmapped_aval
 from jax.interpreters import ad, batching, mlir, partial_eval
 
 from dice_jax._core.manual_axes import vary, varying_axes
+from dice_jax._pass.choice import implementation_in_use
 from dice_jax._pass.cpu_tiles import should_tile, tiled
 from dice_jax._pass.fused_xla import fused, rematerialized
 from dice_jax._pass.op import (
@@ -90,7 +91,7 @@ _pass.multiple_results = True
 
 def _bind(op: PixelOp, arguments: Sequence[Any]) -> list[Any]:
     x64 = bool(jax.config.read("jax_enable_x64"))
-    return _pass.bind(*arguments, op=op, x64=x64)
+    return _pass.bind(*arguments, op=op, x64=x64, choice=implementation_in_use())
 
 
 @_pass.def_impl
@@ -104,28 +105,49 @@ def _types(*_: Any, op: PixelOp, **__: Any) -> list[Any]:
     return [result.aval for result in op.results]
 
 
-def _implementation(op: PixelOp, platform: str, *, one_device: bool) -> Callable[..., Arrays]:
+def _implementation(
+    op: PixelOp, arguments: Sequence[Any], platform: str, choice: str, *, one_device: bool
+) -> Callable[..., Arrays]:
     """Choose, when a program is lowered: then its platform is known."""
     # A loop over the pixels of several devices would gather them.
-    if one_device and platform == "cpu" and should_tile(op.shape, op.axes):
-        return tiled
-    if one_device and platform == "tpu" and should_block(op.shape):
-        return blocked
+    if one_device and choice != "fused":
+        if platform == "cpu" and should_tile(op.shape, op.axes):
+            return tiled
+        if platform == "tpu" and choice == "kernel":
+            # Pallas takes longer to import than this library: only who wants the kernel waits.
+            from dice_jax._pass.tpu_kernel import in_kernel, should_use_kernel
+
+            if should_use_kernel(op, arguments):
+                return in_kernel
+        if platform == "tpu" and should_block(op.shape):
+            return blocked
     return rematerialized if platform == "other" else fused
 
 
 def _lowering(platform: str) -> Callable[..., Any]:
-    def lower(context: Any, *arguments: Any, op: PixelOp, x64: bool) -> Any:
+    def lower(context: Any, *arguments: Any, op: PixelOp, x64: bool, choice: str) -> Any:
         where = getattr(context.module_context, "axis_context", None)
         one_device = _in_manual_mesh() or getattr(where, "num_devices", None) == 1
-        implementation = _implementation(op, platform, one_device=one_device)
 
-        # The caller's context: a program may be lowered in another one.
-        @jax.enable_x64(x64)
-        def run(*x: jax.Array) -> Arrays:
-            return implementation(op, x)
+        def lowered(choice: str) -> Any:
+            implementation = _implementation(
+                op, context.avals_in, platform, choice, one_device=one_device
+            )
 
-        return mlir.lower_fun(run, multiple_results=True)(context, *arguments)
+            # The caller's context: a program may be lowered in another one.
+            @jax.enable_x64(x64)
+            def run(*x: jax.Array) -> Arrays:
+                return implementation(op, x)
+
+            return mlir.lower_fun(run, multiple_results=True)(context, *arguments)
+
+        try:
+            return lowered(choice)
+        except NotImplementedError:
+            # Terms may need an operation that a TPU's kernels do not know: a gather, a sort.
+            if choice != "kernel":
+                raise
+            return lowered("auto")
 
     return lower
 

@@ -75,7 +75,7 @@ PAGES = {
     ),
     "scale": Page(
         "Scale",
-        ("sums.accumulation", "sums.streaming", "sums.convolutions"),
+        ("sums.accumulation", "sums.streaming", "sums.convolutions", "_pass.choice"),
         "The gradient of everything in one piece, at the memory of one piece: see "
         "[Scale](../scale.md).",
     ),
@@ -140,6 +140,7 @@ _WITHOUT_SOURCE = {
         "concatenate_sums",
         "label_components",
         "pad_piece",
+        "pass_implementation",
         "safe_mean",
         "with_canonical_convolutions",
     },
