@@ -58,17 +58,24 @@ def as_array(name: str, x: Any) -> jax.Array:
         return x
     try:
         # Python numbers stay what they are: JAX types them weakly.
-        numbers = x if isinstance(x, (bool, int, float, complex, list, tuple)) else _clipped(x)
+        numbers = x if isinstance(x, (bool, int, float, complex, list, tuple)) else clipped(x)
         try:
             return jnp.asarray(numbers)
         except OverflowError:
-            return jnp.asarray(_clipped(np.asarray(x)))
+            return jnp.asarray(clipped(np.asarray(x)))
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {describe(x)}") from error
 
 
-def _clipped(x: Any) -> Any:
-    """64-bit integers on the host, clipped to what JAX's integers hold; anything else as it is."""
+def clipped(x: Any) -> Any:
+    """Clip 64-bit integers on the host to what JAX's integers hold.
+
+    Args:
+        x: anything.
+
+    Returns:
+        A NumPy array with the nearest integers; anything else as it is.
+    """
     # What only JAX can read (an object with `__jax_array__`) is not converted here.
     if not hasattr(x, "__array__") or hasattr(x, "__jax_array__"):
         return x
@@ -207,11 +214,12 @@ def weight_or_nan(weight: jax.Array) -> jax.Array:
         weight: boolean or floating.
 
     Returns:
-        ``weight`` where it is at least 0, NaN elsewhere.
+        ``weight`` where it is finite and at least 0, NaN elsewhere.
     """
     if not is_float(weight):
         return weight
-    return jnp.where(weight >= 0, weight, jnp.full_like(weight, jnp.nan))
+    fits = (weight >= 0) & (weight < jnp.inf)
+    return jnp.where(fits, weight, jnp.full_like(weight, jnp.nan))
 
 
 def check_number(

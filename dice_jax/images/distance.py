@@ -168,6 +168,8 @@ def _distance_to(seeds: jax.Array, steps: tuple[Any, ...], axes: tuple[int, ...]
     """Distance of every pixel to the nearest seed of its image, infinite if there is none."""
     dtype = jnp.zeros(()).dtype
     squared = jnp.where(seeds, jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype))
+    if seeds.size == 0:
+        return squared
     for order, (axis, step) in enumerate(zip(axes, steps, strict=True)):
         lines = jnp.moveaxis(squared, axis, 0)
         along = _first_axis if order == 0 else _further_axis
@@ -203,8 +205,6 @@ def _first_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
         distance = pixels.astype(squared.dtype) * step
         return jnp.where(pixels < n, distance * distance, jnp.full_like(squared, jnp.inf))
 
-    if squared.size == 0:
-        return squared
     # Chosen when the program is lowered: an accelerator wants few steps, a CPU few passes.
     return jax.lax.platform_dependent(squared, step, cpu=row_by_row, default=at_once)
 
@@ -222,8 +222,6 @@ def _further_axis(squared: jax.Array, step: jax.Array) -> jax.Array:
     Returns:
         The minimum, [n, lines].
     """
-    if squared.size == 0:
-        return squared
     return jax.lax.platform_dependent(squared, step, cpu=_in_blocks, default=_at_once)
 
 

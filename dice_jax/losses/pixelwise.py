@@ -387,4 +387,10 @@ def _unified_focal_request(
     if isinstance(logits, UnifiedFocalSums):
         return logits
     operands = class_operands("logits", logits, labels, axis, where)
+    if operands.predictions.shape[-1] < 2:
+        raise ValueError(
+            f"logits must have the background and at least one more class, got "
+            f"{checks.describe(operands.predictions)}; for one channel z write "
+            "jnp.stack([jnp.zeros_like(z), z], -1)"
+        )
     return Request(UnifiedFocalSums, operands, {"delta": delta, "gamma": gamma})

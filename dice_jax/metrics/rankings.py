@@ -193,13 +193,13 @@ def _curve(
     ranks = rank(p, y == 1, weights)
     hit = up_to(jnp.where(ranks.ranked_tag, ranks.ranked_weight, jnp.zeros_like(p)))
     claimed = up_to(ranks.ranked_weight)
-    total = hit[-1] + _nan_if_any(p, y)
+    total = hit[-1] + _nan_if_any(p, y, ranks.weight)
     return hit[ranks.end_of_value], claimed[ranks.end_of_value], ranks.weight, total
 
 
-def _nan_if_any(p: jax.Array, y: jax.Array) -> jax.Array:
-    """NaN if a score is NaN or a target is neither 0 nor 1 (a NaN by now), else 0."""
-    unknown = jnp.any(jnp.isnan(p) | jnp.isnan(y))
+def _nan_if_any(p: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
+    """NaN if a score is NaN, a target neither 0 nor 1 or a weight none (NaN by now), else 0."""
+    unknown = jnp.any(jnp.isnan(p) | jnp.isnan(y) | jnp.isnan(weight))
     return jnp.where(unknown, jnp.full((), jnp.nan, p.dtype), jnp.zeros((), p.dtype))
 
 
@@ -240,7 +240,7 @@ def _roc_auc(
         above = jnp.sum(jnp.where(y == 1, ranks.weight * below, jnp.zeros_like(p)))
         half = jnp.full((), 0.5, p.dtype)
         value = ratio(ratio(above, background, half * foreground), foreground, half)
-        return value + _nan_if_any(p, y), (foreground > 0) & (background > 0)
+        return value + _nan_if_any(p, y, ranks.weight), (foreground > 0) & (background > 0)
 
     p, y = _ranked_operands(probabilities, targets, where)
     return Scores(*over_regions(area, (p, y, where), axes))
@@ -255,6 +255,8 @@ def _best_threshold(
     axes: tuple[int, ...],
 ) -> jax.Array:
     def best(p: jax.Array, y: jax.Array, weights: jax.Array | None) -> jax.Array:
+        if p.size == 0:
+            return jnp.full((), jnp.inf, p.dtype)
         hits, claimed, weight, total = _curve(p, y, weights)
         dice = ratio(2 * hits, claimed + total, jnp.zeros_like(hits))
         dice = jnp.where(weight > 0, dice, -jnp.ones_like(dice))

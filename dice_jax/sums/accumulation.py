@@ -123,7 +123,8 @@ def accumulated_value_and_grad(
         check_params(params)
         _check_microbatches(microbatches)
         _check_bound(axis_name)
-        return compiled(params, microbatches)
+        # JAX would cut 64-bit labels to 32 bits: 2³² + 1 would become the label 1.
+        return compiled(params, jax.tree.map(checks.clipped, microbatches))
 
     return value_and_grad
 

@@ -10,6 +10,8 @@ import jax
 import jax.core
 import numpy as np
 
+from dice_jax._core import checks
+
 if TYPE_CHECKING:
     # At run time it is imported when it is needed: it takes longer than the rest of the library.
     import jax.extend.core as jex
@@ -50,6 +52,8 @@ def with_canonical_convolutions(function: Callable[..., R]) -> Callable[..., R]:
     """
 
     def canonical(*args: Any) -> R:
+        # JAX would cut 64-bit labels to 32 bits.
+        args = jax.tree.map(checks.clipped, args)
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         leaves = jax.tree.leaves(args)
         as_it_is = partial(jax.core.eval_jaxpr, closed.jaxpr, closed.consts)

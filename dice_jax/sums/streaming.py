@@ -244,8 +244,10 @@ def _reader(pieces: Pieces) -> Callable[[], Iterator[Any]]:
 
 def _own(piece: Any) -> Any:
     # A copy: an iterator may fill the same buffer again, or close the file behind it, while the
-    # device still computes.
-    return jax.tree.map(lambda x: jnp.array(x) if isinstance(x, np.ndarray) else x, piece)
+    # device still computes. And JAX would cut 64-bit labels to 32 bits.
+    return jax.tree.map(
+        lambda x: jnp.array(checks.clipped(x)) if isinstance(x, np.ndarray) else x, piece
+    )
 
 
 def _check_same(sums: Any, before: Any) -> None:

@@ -32,6 +32,7 @@ from tests.support.reference import (
     matthews_index,
     mean,
     one_hot,
+    product,
     soft_skeleton,
     softmax_region_sums,
     squared_dice_index,
@@ -129,7 +130,7 @@ def cross_entropy_loss(sums, *, weights=None):
     if weights is None:
         return mean(cross_entropy.sum(-1), float64(sums.count)[..., 0])
     weights = float64(weights)
-    return mean((weights * cross_entropy).sum(-1), (weights * float64(sums.target)).sum(-1))
+    return mean(product(weights, cross_entropy).sum(-1), (weights * float64(sums.target)).sum(-1))
 
 
 @case(SUMS, signed=True)
@@ -289,7 +290,8 @@ def softmax_focal_loss(logits, labels, *, gamma, alpha=None, where=None):
     log_p = log_softmax(logits)
     y = one_hot(labels, log_p.shape[-1])
     alpha = np.ones(log_p.shape[-1]) if alpha is None else alpha * np.ones(log_p.shape[-1])
-    loss = -np.sum(y * alpha * (1 - np.exp(log_p)) ** gamma * log_p, -1)
+    focal = -((1 - np.exp(log_p)) ** gamma) * log_p
+    loss = np.sum(product(y * alpha, focal), -1)
     return np.where(weights_of(loss, where) == 0, 0.0, loss * weights_of(loss, where))
 
 
@@ -297,7 +299,7 @@ def softmax_focal_loss(logits, labels, *, gamma, alpha=None, where=None):
 def top_k_cross_entropy_loss(logits, labels, *, fraction=0.1, axis=None, where=None):
     """The mean over the hardest fraction of the weight, the pixel at its edge in part."""
     log_p = log_softmax(logits)
-    cross_entropy = -np.sum(one_hot(labels, log_p.shape[-1]) * log_p, -1)
+    cross_entropy = np.sum(product(one_hot(labels, log_p.shape[-1]), -log_p), -1)
 
     def one(losses, weights):
         losses, weights = losses.ravel(), weights.ravel()
@@ -318,8 +320,8 @@ def unified_focal_loss(
     """Yeung 2022, equations 17 to 20, class 0 the background."""
     log_p = log_softmax(logits)
     classes, y = log_p.shape[-1], one_hot(labels, log_p.shape[-1])
-    background = -y[..., 0] * (1 - np.exp(log_p[..., 0])) ** gamma * log_p[..., 0]
-    rare = -np.sum(y[..., 1:] * log_p[..., 1:], -1)
+    background = product(y[..., 0], -((1 - np.exp(log_p[..., 0])) ** gamma) * log_p[..., 0])
+    rare = np.sum(product(y[..., 1:], -log_p[..., 1:]), -1)
     total = weighted_total(rare, where)
     count = total(np.ones(rare.shape), axis)
     focal = mean(total(delta * rare + (1 - delta) * background, axis), count)
@@ -337,7 +339,7 @@ def generalized_wasserstein_dice_loss(
 ):
     """Fidon 2017, pixel by pixel, with class 0 the background."""
     p, labels = float64(probabilities), np.asarray(labels)
-    distances = float64(distances) / np.max(distances)
+    distances = float64(distances) / max(np.max(distances), 1e-9)
     error = np.sum(distances[np.clip(labels, 0, p.shape[-1] - 1)] * p, -1)
     total = weighted_total(error, where)
     right, wrong = total((labels != 0) * (1 - error), axis), total(error, axis)

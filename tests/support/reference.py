@@ -54,9 +54,9 @@ def one_hot(labels, classes):
     return (np.asarray(labels)[..., None] == np.arange(classes)).astype(np.float64)
 
 
-def _product(y, minus_log):
-    # 0 · inf counts as 0: a class that is not the target may have probability 0.
-    return np.where(y == 0, 0.0, y * np.where(y == 0, 0.0, minus_log))
+def product(weight, x):
+    """0 · inf counts as 0: a class that is not the target may have probability 0."""
+    return np.where(weight == 0, 0.0, weight * np.where(weight == 0, 0.0, x))
 
 
 def _sums(p, y, minus_log_p, minus_log_q, axis, where):
@@ -73,8 +73,8 @@ def _sums(p, y, minus_log_p, minus_log_q, axis, where):
             prediction_squared=total(p * p),
             target_squared=total(y * y),
             absolute_difference=total(np.abs(p - y)),
-            foreground_cross_entropy=total(_product(y, minus_log_p)),
-            background_cross_entropy=total(_product(1 - y, minus_log_q)),
+            foreground_cross_entropy=total(product(y, minus_log_p)),
+            background_cross_entropy=total(product(1 - y, minus_log_q)),
             count=total(np.ones(p.shape)),
         )
 
