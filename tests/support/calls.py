@@ -300,6 +300,14 @@ add(
 )
 
 
+def _dice_in_one_expression(p: Any, y: Any, w: Any) -> Any:
+    with dj.pass_implementation("fused"):
+        return _dice_of(p, y, w)
+
+
+add("pass_implementation", _EXAMPLE, _dice_in_one_expression, _true_dice)
+
+
 def _sums_fn(scale: Any, piece: Any) -> Any:
     p, y, w = piece
     return dj.region_sums(p * scale, y, where=w)
