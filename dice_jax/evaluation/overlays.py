@@ -68,11 +68,11 @@ def write_overlays(
         _legend(alone)
         name = re.sub(r"[^\w.-]+", "_", f"{k + 1:02d}_{score.case}_{score.name}")
         written.append(out / f"{name}.png")
-        alone.savefig(written[-1], dpi=100)
+        _save(alone, written[-1])
     progress("drawing", len(chosen), len(chosen))
     _legend(sheet)
     written.append(out / "worst.png")
-    sheet.savefig(written[-1], dpi=100)
+    _save(sheet, written[-1])
     return written
 
 
@@ -138,6 +138,11 @@ def _title(score: Score, evaluation: Evaluation) -> str:
         name += f", class {score.name}"
     outcome = "" if score.outcome == "found" else f", {score.outcome}"
     return f"{name}\nDice {score.values['dice']:.3f}{outcome}"
+
+
+def _save(figure: Any, path: Path) -> None:
+    # The layout does not keep room for titles of two lines; a tight box does.
+    figure.savefig(path, dpi=100, bbox_inches="tight")
 
 
 def _legend(figure: Any) -> None:

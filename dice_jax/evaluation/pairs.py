@@ -74,7 +74,7 @@ def find_pairs(
     for name, path in (("PREDICTIONS", predictions), ("TRUTH", truth)):
         if not path.exists():
             raise ValueError(f"{name}: {path} does not exist")
-    if os.path.samefile(predictions, truth):
+    if os.path.samefile(predictions, truth) and prediction_suffix == truth_suffix:
         raise ValueError(f"PREDICTIONS and TRUTH are the same: {truth}")
     if predictions.is_file() and truth.is_file():
         name = truth.name.removesuffix(image_suffix(truth) or truth.suffix)
@@ -114,7 +114,7 @@ def images_by_name(folder: Path, ending: str, option: str) -> tuple[dict[str, Pa
         option: the option that gave the ending, for the error.
 
     Returns:
-        Files by name, and the files that are no such images.
+        Files by name, and the files of other types.
 
     Raises:
         ValueError: if there is none, or two have the same name.
@@ -126,9 +126,11 @@ def images_by_name(folder: Path, ending: str, option: str) -> tuple[dict[str, Pa
         if not path.is_file() or any(part.startswith(".") for part in inside.parts):
             continue
         kind = image_suffix(path)
-        name = inside.as_posix()[: -len(kind)] if kind else ""
-        if not kind or not name.endswith(ending):
+        if kind is None:
             others.append(path)
+            continue
+        name = inside.as_posix()[: -len(kind)]
+        if not name.endswith(ending):
             continue
         name = name.removesuffix(ending)
         if name in found:

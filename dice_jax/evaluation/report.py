@@ -109,7 +109,7 @@ def print_tables(
         screen = console.Console(highlight=False, width=_PIPED_WIDTH, **plain)
     screen.print(_of_measures(evaluation, summary))
     if len(summary.classes) > 1:
-        screen.print(_of_classes(evaluation, summary))
+        screen.print(_of_classes(summary))
     for note in (*notes, *_notes(evaluation, summary)):
         screen.print(note, markup=False, soft_wrap=True)
     for path in files:
@@ -135,14 +135,14 @@ def _of_measures(evaluation: Evaluation, summary: Summary) -> Any:
     return table
 
 
-def _of_classes(evaluation: Evaluation, summary: Summary) -> Any:
+def _of_classes(summary: Summary) -> Any:
     shown = [m for m in MEASURES if m.key in ("dice", "iou", "hd95", "assd", "surface_dice")]
     table = _table("Classes (means)")
     table.add_column("class", overflow="fold")
     for name in ("cases", "missed", "invented"):
         table.add_column(name, justify="right", no_wrap=True)
     for measure in shown:
-        table.add_column(_title(measure, evaluation), justify="right", no_wrap=True)
+        table.add_column(_text(measure.title), justify="right", no_wrap=True)
     table.add_column("objects found", justify="right", no_wrap=True)
     for one in summary.classes:
         objects = one.objects.true_positives + one.objects.false_negatives

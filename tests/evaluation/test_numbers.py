@@ -118,7 +118,7 @@ def test_the_numbers_are_those_of_scipy_and_scikit_learn(scored, case):
         np.testing.assert_allclose(scored[case][key], value, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
-def test_several_classes_regions_and_an_ignored_label(tmp_path):
+def test_several_classes_regions_and_an_ignored_label(tmp_path, capsys):
     rng = np.random.default_rng(0)
     truth, prediction = (rng.integers(0, 4, (2, 24, 32)) for _ in range(2))
     truth[:, :3] = 9
@@ -129,6 +129,11 @@ def test_several_classes_regions_and_an_ignored_label(tmp_path):
     table = rows(tmp_path, "--ignore-label", 9)
     assert {name for _, name in table} == {"1", "2", "3"}
     regions = rows(tmp_path, "--ignore-label", 9, "--classes", "whole=1,2,3", "core=1,3")
+    printed = capsys.readouterr().out
+    assert "2 cases, mean of 3 classes" in printed
+    mean = np.mean([float(regions[k, "core"]["dice"]) for k in "01"])
+    (row,) = (line.split() for line in printed.splitlines() if line.startswith(" core"))
+    assert row[:5] == ["core", "2", "0", "0", f"{mean:.3f}"]
     for k in range(2):
         y, p = truth[k][kept[k]], prediction[k][kept[k]]
         for name in "123":

@@ -118,6 +118,17 @@ def test_files_without_a_partner_are_named(tmp_path, capsys):
     assert "Not read: 1 other files (plans.json)." in printed
 
 
+def test_two_annotators_in_one_folder_are_told_by_their_suffixes(tmp_path, capsys):
+    for name in ("a_first", "a_second", "b_first", "b_second"):
+        save(tmp_path / "t" / name, MASK, ".png")
+    folder = str(tmp_path / "t")
+    options = ["--prediction-suffix", "_second", "--truth-suffix", "_first"]
+    assert main(["evaluate", folder, folder, *options]) == 0
+    printed = capsys.readouterr().out
+    assert "2 cases" in printed
+    assert "Not read" not in printed
+
+
 def test_a_palette_gives_labels_and_grey_colours_one_channel(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "t").mkdir()
