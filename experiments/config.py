@@ -12,9 +12,9 @@ from experiments.errors import ConfigError, unknown_name
 from experiments.images.folder import Source
 from experiments.images.shapes import SHAPES
 from experiments.images.splitting import MOST_FOLDS, Splitting
-from experiments.learning.arms import LOSSES, POOLINGS, SMOOTH
+from experiments.learning.arms import ARM_OPTIONS, LOSSES, POOLINGS, SMOOTH, options_of
 from experiments.learning.models import MODELS, STARTS
-from experiments.learning.optimisers import OPTIMISERS
+from experiments.learning.optimisers import OPTIMISERS, Optimiser
 
 __all__ = ["DATA_MEASURED", "DATA_OPTIONS", "ConfigError", "StudyConfig"]
 
@@ -29,6 +29,11 @@ DATA_MEASURED = ("data_digest", "split", "channels")
 # With fewer foreground pixels than this, one pixel decides the score (theory: the protocol).
 LEAST_FOREGROUND_PIXELS = 12
 
+# The optimiser that minimises a loss over all training images, to its optimum; and the models that
+# are small enough for it.
+REST = "rest"
+_SOLVED = ("bias", "linear")
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
@@ -37,16 +42,24 @@ class StudyConfig:
     Args:
         losses: what to compare: bce (or ce), balanced_bce, focal, dice, squared_dice, jaccard,
             tversky, focal_tversky, generalized_dice, log_dice, log_cosh_dice, and sums such as
-            dice+bce.
+            dice+bce. A loss may set options for itself, such as dice,smooth=1 or
+            dice,clip=1,rate=0.03: rate, smooth, pooling, start, optimiser, clip, beta2, epsilon and
+            warmup.
         model: bias, linear or unet.
         fractions: foreground fractions π of the synthetic images, between 0 and 1.
         seeds: how many seeds. Losses are paired by seed: same data, initialisation and order.
+        first_seed: the first of them. A pilot has other seeds than the study that it plans.
         steps: optimiser steps of one run.
+        stop_after: stop a run after so many steps of its schedule, to look at the start of a longer
+            training.
         batch_size: images in one step.
         learning_rates: the optimiser's peak learning rate, which falls to 0 along half a cosine.
-            Given several, every loss and fraction gets the one with the best validation Dice on a
-            seed of its own.
-        extend_grid: when the best learning rate is at the grid's edge, try one more beyond it.
+            Given several, every loss and fraction gets the one with the best validation Dice, as
+            the mean over seeds of their own. A run that collapses counts with its score, one that
+            diverges as 0.
+        tuning_seeds: how many seeds choose the learning rate.
+        extend_grid: while the best learning rate is at the grid's edge, try one more beyond it.
+        warmup_steps: steps over which the learning rate rises; not set: a tenth of the steps.
         image_size: height of an image in pixels, and its width unless image_width is given.
         image_width: width of an image in pixels.
         shape: ellipse, disk, tube (thin and bent), blob (irregular, of log-normal sizes), or
@@ -63,7 +76,7 @@ class StudyConfig:
             positive, inwards if negative. Test labels are clean.
         reference_dice: the Dice of a simple reference segmenter. The noise of the images is set so
             that it reaches this Dice at every fraction: a smaller fraction is not a noisier task.
-        train_images: images to learn from.
+        train_images: images to learn from, again and again; not set: new images in every step.
         validation_images: images to tune the threshold on.
         test_images: images that every number is reported on.
         logged_steps: how many steps of a run are kept in its history.
@@ -71,7 +84,13 @@ class StudyConfig:
             images' losses are averaged).
         smooth: s of the overlap losses, in pixels (the article uses 1; theory: C4, C6).
         initial_bias: the probability at which training starts: half (p = ½) or prior (p = π).
-        optimiser: adam, or sgd (with momentum 0.9).
+        optimiser: adam, sgd (with momentum 0.9), or rest: a quasi-Newton method on all training
+            images at once, to the optimum; for the bias and the linear model.
+        clip_norm: a gradient that is longer is scaled down to this norm; not set: no clipping.
+        beta2: Adam's decay of the second moment.
+        epsilon: Adam's ε.
+        margin: a difference in Dice below which two losses count as equivalent; fixed before a
+            study.
         data: a directory of your own images and masks (PNG, JPEG, TIFF, BMP, NumPy, NIfTI) to study
             instead of synthetic images. The fraction, the size and the counts of images are
             measured.
@@ -103,10 +122,14 @@ class StudyConfig:
     model: str = "unet"
     fractions: tuple[float, ...] = (0.05, 0.01, 0.003)
     seeds: int = 3
+    first_seed: int = 0
     steps: int = 200
+    stop_after: int | None = None
     batch_size: int = 8
     learning_rates: tuple[float, ...] = (3e-3, 1e-2)
+    tuning_seeds: int = 3
     extend_grid: bool = False
+    warmup_steps: int | None = None
     image_size: int = 64
     image_width: int | None = None
     shape: str = "ellipse"
@@ -116,7 +139,7 @@ class StudyConfig:
     label_noise: float = 0.0
     annotator_bias: float = 0.0
     reference_dice: float = 0.8
-    train_images: int = 256
+    train_images: int | None = None
     validation_images: int = 64
     test_images: int = 128
     logged_steps: int = 40
@@ -124,6 +147,10 @@ class StudyConfig:
     smooth: float = SMOOTH
     initial_bias: str = "half"
     optimiser: str = "adam"
+    clip_norm: float | None = None
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    margin: float = 0.03
     data: str | None = None
     images: str | None = None
     masks: str | None = None
@@ -143,8 +170,11 @@ class StudyConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             whole = field.type == "int" or (field.type == "int | None" and value is not None)
-            if whole and (not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{field.name} must be a whole number of at least 1, got {value}")
+            least = 0 if field.name == "first_seed" else 1
+            if whole and (not isinstance(value, int) or value < least):
+                raise ConfigError(
+                    f"{field.name} must be a whole number of at least {least}, got {value}"
+                )
         for name in ("learning_rates", "losses", "fractions"):
             _check_distinct(name, getattr(self, name))
         for name, values, known in (
@@ -152,8 +182,13 @@ class StudyConfig:
             ("shape", (self.shape,), SHAPES),
             ("pooling", (self.pooling,), POOLINGS),
             ("initial_bias", (self.initial_bias,), STARTS),
-            ("optimiser", (self.optimiser,), OPTIMISERS),
-            ("loss", "+".join(self.losses).split("+"), LOSSES),
+            ("optimiser", (self.optimiser,), (*OPTIMISERS, REST)),
+            ("loss", "+".join(options_of(arm)[0] for arm in self.losses).split("+"), LOSSES),
+            (
+                "option of a loss",
+                [o for arm in self.losses for o in options_of(arm)[1]],
+                ARM_OPTIONS,
+            ),
         ):
             for value in values:
                 if value not in known:
@@ -169,14 +204,26 @@ class StudyConfig:
                 raise ConfigError(f"a foreground fraction must lie in (0, 1), got {fraction:g}")
         if not 0 < self.reference_dice < 1:
             raise ConfigError(f"reference_dice must lie in (0, 1), got {self.reference_dice}")
-        if self.batch_size > self.train_images:
+        if self.train_images is not None and self.batch_size > self.train_images:
             raise ConfigError(
                 f"batch_size {self.batch_size} exceeds train_images {self.train_images}"
             )
+        if self.stop_after is not None and self.stop_after > self.steps:
+            raise ConfigError(f"stop_after {self.stop_after} exceeds steps {self.steps}")
         for name in ("label_noise", "smooth"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be at least 0 pixels and finite, got {value:g}")
+        for name in ("clip_norm", "epsilon", "margin"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be positive and finite, got {value:g}")
+        if not 0 <= self.beta2 < 1:
+            raise ConfigError(f"beta2 must lie in [0, 1), got {self.beta2:g}")
+        self._check_rest()
+        for arm in self.losses:
+            if options_of(arm)[1]:
+                self.of_arm(arm)
         if not math.isfinite(self.annotator_bias):
             raise ConfigError(f"annotator_bias must be finite, got {self.annotator_bias:g}")
         if not 0 <= self.empty_share < 1:
@@ -217,6 +264,21 @@ class StudyConfig:
         """How the user's own images are split."""
         return Splitting(self.group, self.split_file, self.folds, self.gap)
 
+    def _check_rest(self) -> None:
+        if self.optimiser != REST:
+            return
+        if self.model not in _SOLVED:
+            raise ConfigError(
+                f"optimiser {REST} solves the models {' and '.join(_SOLVED)}: write "
+                "--model linear, or --optimiser adam"
+            )
+        if self.train_images != self.batch_size:
+            raise ConfigError(
+                f"optimiser {REST} needs all training images in one batch: write --train-images "
+                f"and --batch-size with the same number, got {self.train_images} and "
+                f"{self.batch_size}"
+            )
+
     def _check_image_size(self) -> None:
         divisor = MODELS[self.model].size_divisor
         for name, side in zip(("image_size", "image_width"), self.image_shape, strict=True):
@@ -236,7 +298,7 @@ class StudyConfig:
         for name in ("train_images", "validation_images", "test_images"):
             count = getattr(self, name)
             # Of any n consecutive images, n · empty_share are empty, give or take one.
-            if self.empty_share and count * (1 - self.empty_share) < 2:
+            if count is not None and self.empty_share and count * (1 - self.empty_share) < 2:
                 raise ConfigError(
                     f"empty_share {self.empty_share:g} of {name} {count} leaves fewer than 2 "
                     "images with an object"
@@ -286,6 +348,35 @@ class StudyConfig:
     def image_shape(self) -> tuple[int, int]:
         """Height and width of an image, in pixels."""
         return self.image_size, self.image_width or self.image_size
+
+    @property
+    def trained_steps(self) -> int:
+        """Steps that a run takes."""
+        return self.steps if self.stop_after is None else self.stop_after
+
+    @property
+    def optimiser_settings(self) -> Optimiser:
+        """The optimiser with its settings."""
+        return Optimiser(self.optimiser, self.clip_norm, self.beta2, self.epsilon)
+
+    def of_arm(self, arm: str) -> StudyConfig:
+        """The settings of one arm: the study's, but for what the arm sets for itself.
+
+        Raises:
+            ConfigError: if an option of the arm has no such value.
+        """
+        loss, options = options_of(arm)
+        changes: dict[str, Any] = {"losses": (loss,)}
+        for option, text in options.items():
+            name, read = ARM_OPTIONS[option]
+            try:
+                changes[name] = read(text)
+            except ValueError:
+                raise ConfigError(
+                    f"{arm} gives {option} the value {text!r}: write a number, as in "
+                    f"{loss},{option}=1"
+                ) from None
+        return dataclasses.replace(self, **changes)
 
     def objects_at(self, fraction: float) -> int:
         """Count the objects in an image that is not empty."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import DATA_MEASURED, DATA_OPTIONS, StudyConfig
+from experiments.config import DATA_MEASURED, DATA_OPTIONS, REST, StudyConfig
 from experiments.errors import ConfigError, unknown_name
 from experiments.images.measured import measured
 from experiments.learning.arms import canonical_name
@@ -16,32 +16,69 @@ from experiments.learning.models import MODELS
 
 __all__ = ["MEASURED", "PRESETS", "resolve", "study_configs"]
 
-# The bias-only and the linear model need no grid of learning rates. With Dice, the bias has to move
-# far, hence 0.2. At rate 0.1, a linear BCE run is far from rest after 300 steps (foreground share
-# 0.13 at π = 0.003, not ½).
-_BIAS = StudyConfig(model="bias", steps=300, learning_rates=(0.2,), batch_size=32)
-_LINEAR = StudyConfig(model="linear", steps=300, learning_rates=(1.0,), batch_size=16)
+# Small models are solved to rest on a fixed set of images; they have no learning rate.
+_SOLVED: dict[str, Any] = {
+    "optimiser": REST,
+    "steps": 200,
+    "train_images": 64,
+    "batch_size": 64,
+    "learning_rates": (1.0,),
+}
+_BIAS = StudyConfig(model="bias", **_SOLVED)
+_LINEAR = StudyConfig(model="linear", **_SOLVED)
 
 # The protocol's losses.
 _ARMS = (
     "bce", "balanced_bce", "focal", "dice", "squared_dice", "jaccard", "tversky", "focal_tversky",
     "generalized_dice", "dice+bce",
 )  # fmt: skip
+_PRIMARY = ("bce", "dice", "dice+bce")
 
-# standard is the protocol's two-hour design: all losses on the cheap models, four on the U-Net.
+# standard settles whether Dice beats BCE on a U-Net, and compares all losses on the small models.
 _STANDARD: dict[str, Any] = {
-    "losses": ("bce", "dice", "squared_dice", "dice+bce"),
-    "seeds": 7,
+    "losses": _PRIMARY,
+    "seeds": 20,
+    "validation_images": 128,
     "test_images": 512,
     "logged_steps": 100,
 }
-
-# p = ½ to 0.003 is a long way for one parameter: in 300 steps at rate 0.2, BCE reaches 0.006.
-_CHEAP: dict[str, Any] = {
+_STANDARD_UNET = StudyConfig(
     **_STANDARD,
-    "losses": _ARMS,
-    "steps": 600,
-}
+    steps=500,
+    batch_size=16,
+    learning_rates=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    extend_grid=True,
+)
+_CHEAP: dict[str, Any] = {**_STANDARD, "losses": _ARMS, "seeds": 10}
+
+# The first 80 steps of a training of 500, in which a U-Net collapses if it does. Each arm has its
+# own learning rate and changes one thing.
+_COLLAPSE = StudyConfig(
+    losses=(
+        *(
+            f"{loss},rate={rate}{clip}"
+            for loss in ("dice", "dice,smooth=1", "dice+bce", "bce")
+            for rate in (0.033, 0.01)
+            for clip in ("", ",clip=1")
+        ),
+        *(
+            f"dice,rate=0.033,{change}"
+            for change in ("beta2=0.99", "beta2=0.9", "warmup=5", "start=prior")
+        ),
+    ),
+    fractions=(0.003,),
+    seeds=40,
+    steps=500,
+    stop_after=80,
+    logged_steps=80,
+    batch_size=16,
+    learning_rates=(0.033,),
+    validation_images=64,
+    test_images=64,
+)
+_SMOOTHED = tuple(
+    f"dice,rate={rate}{smooth}" for rate in (0.033, 0.01) for smooth in ("", ",smooth=1")
+)
 
 # full is for a GPU or TPU: the images are so large that the smallest fraction has 12 pixels.
 _FULL: dict[str, Any] = {
@@ -49,7 +86,6 @@ _FULL: dict[str, Any] = {
     "fractions": (0.2, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0005),
     "image_size": 160,
     "seeds": 10,
-    "train_images": 512,
     "validation_images": 128,
     "test_images": 512,
     "logged_steps": 100,
@@ -57,18 +93,16 @@ _FULL: dict[str, Any] = {
 
 # Each full-… preset changes one thing, with the primary losses at three fractions.
 _ABLATION: dict[str, Any] = {
-    "losses": _STANDARD["losses"],
+    "losses": ("bce", "dice", "squared_dice", "dice+bce"),
     "fractions": (0.05, 0.01, 0.003),
 }
 
 
 def _full(**changes: Any) -> dict[str, StudyConfig]:
     settings = {**_FULL, **changes}
-    # p = ½ to 0.0005 is a long way: it takes more and longer steps than in the other presets.
-    far: dict[str, Any] = {"steps": 600, "learning_rates": (0.5,)} | settings
     return {
-        "bias": dataclasses.replace(_BIAS, **far),
-        "linear": dataclasses.replace(_LINEAR, **far),
+        "bias": dataclasses.replace(_BIAS, **settings),
+        "linear": dataclasses.replace(_LINEAR, **settings),
         "unet": dataclasses.replace(
             StudyConfig(
                 steps=1000,
@@ -85,18 +119,44 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
     "quick": {
         "bias": _BIAS,
         "linear": _LINEAR,
-        "unet": StudyConfig(),
+        "unet": StudyConfig(tuning_seeds=1),
     },
     "standard": {
-        "bias": dataclasses.replace(_BIAS, **_CHEAP | {"learning_rates": (0.5,)}),
+        "bias": dataclasses.replace(_BIAS, **_CHEAP),
         "linear": dataclasses.replace(_LINEAR, **_CHEAP),
-        "unet": StudyConfig(
-            **_STANDARD,
-            steps=500,
-            batch_size=16,
-            learning_rates=(1e-3, 3e-3, 1e-2),
-            extend_grid=True,
-        ),
+        "unet": _STANDARD_UNET,
+    },
+    # Three times the budget, at the fraction where a loss has most to learn.
+    "standard-long": {
+        "unet": dataclasses.replace(
+            _STANDARD_UNET,
+            steps=1500,
+            seeds=10,
+            fractions=(0.003,),
+            learning_rates=(1e-3, 3e-3, 1e-2, 3e-2),
+        )
+    },
+    # How far paired differences scatter, on seeds of its own: it decides the margin of equivalence
+    # and the number of seeds of standard.
+    "pilot": {
+        "unet": dataclasses.replace(
+            _STANDARD_UNET,
+            losses=("bce", "dice"),
+            seeds=4,
+            first_seed=500_000,
+            learning_rates=(1e-2,),
+        )
+    },
+    "collapse": {"unet": _COLLAPSE},
+    "collapse-1": {
+        "unet": dataclasses.replace(
+            _COLLAPSE, losses=("dice,rate=0.033", "bce,rate=0.033"), fractions=(0.01,)
+        )
+    },
+    # Two images in a batch; and the same with a batch in two that has no foreground.
+    "collapse-small": {"unet": dataclasses.replace(_COLLAPSE, losses=_SMOOTHED, batch_size=2)},
+    "collapse-empty": {
+        "unet": dataclasses.replace(_COLLAPSE, losses=_SMOOTHED, batch_size=2, empty_share=0.75)
     },
     "full": _full(),
     "full-disks": _full(**_ABLATION, shape="disk"),
@@ -156,7 +216,11 @@ def study_configs(
     Raises:
         ConfigError: if a name is unknown or the result cannot be run.
     """
-    models = _MODELS_OF_PRESET.get(preset, tuple(MODELS)) if model is None else (model,)
+    models = (
+        _MODELS_OF_PRESET.get(preset, tuple(PRESETS.get(preset, MODELS)))
+        if model is None
+        else (model,)
+    )
     return tuple(resolve(preset, name, earlier=earlier, **changes) for name in models)
 
 
@@ -199,7 +263,8 @@ def _of_folder(
     )
     found = measured(asked.source, asked.splitting, asked.tile, _stored_split(asked, earlier))
     # A preset's batch is meant for the preset's many images.
-    batch = min(preset.batch_size, found["train_images"])
+    whole = preset.optimiser == REST
+    batch = found["train_images"] if whole else min(preset.batch_size, found["train_images"])
     turns = {} if asked.folds is None else {"seeds": asked.folds}
     synthetic = {
         field.name: field.default

@@ -19,10 +19,10 @@ import dice_jax as dj
 from benchmarks.contenders.jax_programs import figures
 from benchmarks.harness import environment
 from benchmarks.harness.case import Case, Contender, Family, Result, Settings, Unavailable
-from experiments.images.masks import Images
 from experiments.learning.arms import SMOOTH, parse_arm
+from experiments.learning.batches import Pool
 from experiments.learning.models import initialise
-from experiments.learning.training import Task, train
+from experiments.learning.training import Task, schedule, train
 
 __all__ = ["UNET_STEP", "torch_network"]
 
@@ -83,7 +83,7 @@ def _flax(images: int, size: int) -> Contender:
 def _study(images: int, size: int) -> Contender:
     x, y = map(jnp.asarray, _batch(images, size))
     order = np.tile(np.arange(images, dtype=np.int32), (_STEPS, 1))
-    task = Task(Images(x, y), order, 0, _RATE)
+    task = Task(Pool(x, y, order), np.float32(_RATE) * schedule(_STEPS), 0)
     arm = parse_arm("dice")
     return Contender(
         call=lambda: train("unet", arm, [task], scanned=False),

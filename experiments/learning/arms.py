@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import optax
 import dice_jax as dj
 
 __all__ = [
+    "ARM_OPTIONS",
     "LOSSES",
     "POOLINGS",
     "SMOOTH",
@@ -21,6 +22,7 @@ __all__ = [
     "ArmSums",
     "arm_sums",
     "canonical_name",
+    "options_of",
     "parse_arm",
 ]
 
@@ -98,11 +100,37 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+# What an arm may set for itself: the option, the field of `StudyConfig` that it replaces, and how
+# its value is read.
+ARM_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "rate": ("learning_rates", lambda text: (float(text),)),
+    "smooth": ("smooth", float),
+    "pooling": ("pooling", str),
+    "start": ("initial_bias", str),
+    "optimiser": ("optimiser", str),
+    "clip": ("clip_norm", float),
+    "beta2": ("beta2", float),
+    "epsilon": ("epsilon", float),
+    "warmup": ("warmup_steps", int),
+}
+
+
 def canonical_name(name: str) -> str:
-    """Write a loss's name as `LOSSES` does: in lower case, and "bce" for "ce"."""
-    parts = name.lower().split("+")
+    """Write an arm's name as `LOSSES` does: in lower case, and "bce" for "ce"."""
+    losses, comma, options = name.lower().partition(",")
     # With one foreground class, cross-entropy is binary cross-entropy.
-    return "+".join({"ce": "bce", "balanced_ce": "balanced_bce"}.get(p, p) for p in parts)
+    short = {"ce": "bce", "balanced_ce": "balanced_bce"}
+    return "+".join(short.get(part, part) for part in losses.split("+")) + comma + options
+
+
+def options_of(name: str) -> tuple[str, dict[str, str]]:
+    """Split an arm's name into its losses and what it sets for itself.
+
+    ``"dice+bce,clip=1,rate=0.033"`` has the losses ``"dice+bce"``, and the options clip and rate.
+    """
+    losses, *options = name.split(",")
+    pairs = (option.partition("=") for option in options)
+    return losses, {key: value for key, _, value in pairs}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +163,7 @@ def parse_arm(name: str, pooling: str = "batch", smooth: float = SMOOTH) -> Arm:
     """Return the arm of a name: the same object every time, so that it compiles once.
 
     Args:
-        name: a loss, or several joined by ``+``, each with weight 1.
+        name: a loss, or several joined by ``+``, each with weight 1, without options.
         pooling: a name in `POOLINGS`.
         smooth: s of the overlap losses, in pixels.
 

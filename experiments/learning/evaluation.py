@@ -5,25 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 import dice_jax as dj
+from experiments.learning.thresholds import PixelCounts, best_threshold, counts_at, mean_of
 
 __all__ = [
     "SURFACE_TOLERANCE",
     "Evaluation",
     "average_precision",
-    "best_threshold",
     "evaluate",
     "predict",
 ]
 
-# Logits from p = 1e-6 to 1 − 1e-6 in steps of 0.1; p = ½ is among them.
-_THRESHOLD_LOGITS = np.arange(-140, 141) / 10
 _IMAGES_A_PASS, _PIXELS_A_PASS = 64, 2**22
 # In pixels: a surface within this distance counts as correct.
 SURFACE_TOLERANCE = 1.0
@@ -63,63 +61,6 @@ def _in_passes(compute: Callable[[Any], tuple[jax.Array, ...]], images: Any) -> 
         out = jax.device_get(compute(part))
         passes.append(tuple(x[first - start :] for x in out))
     return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
-
-
-class Counts(NamedTuple):
-    """True positives, predicted pixels and true pixels of each image."""
-
-    hit: np.ndarray
-    found: np.ndarray
-    there: np.ndarray
-
-    @property
-    def dice(self) -> np.ndarray:
-        """Hard Dice per image; NaN where nothing is there: an empty image never lifts a mean."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.there > 0, 2 * self.hit / (self.found + self.there), np.nan)
-
-
-def _counts(logits: np.ndarray, masks: np.ndarray, level: float) -> Counts:
-    # p ≥ t, as logits. A tie (a constant prediction at its own threshold) is foreground.
-    found = logits >= level
-    return Counts((found & masks).sum(axis=(1, 2)), found.sum(axis=(1, 2)), masks.sum(axis=(1, 2)))
-
-
-def _mean(values: np.ndarray) -> float:
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else float("nan")
-
-
-def best_threshold(logits: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Find the threshold with the best mean Dice per image.
-
-    `dice_jax.metrics.best_threshold` finds that of the pooled Dice instead.
-
-    Args:
-        logits: [B, H, W] of validation images.
-        masks: [B, H, W], boolean.
-
-    Returns:
-        The best of a grid of logits (a step of 0.1, from p = 1e-6 to 1 − 1e-6; 0 is among them);
-        the middle one where several are equally good; and the Dice it reached.
-    """
-    # A pixel in bin k is foreground at the thresholds 0 … k − 1.
-    bins = np.searchsorted(_THRESHOLD_LOGITS, logits.reshape(len(logits), -1), side="right")
-    levels = len(_THRESHOLD_LOGITS)
-
-    def found(weights: np.ndarray) -> np.ndarray:
-        rows = [
-            np.bincount(b, weights=w, minlength=levels + 1)
-            for b, w in zip(bins, weights, strict=True)
-        ]
-        return np.cumsum(np.array(rows)[:, ::-1], axis=1)[:, ::-1][:, 1:]
-
-    flat = masks.reshape(len(masks), -1).astype(np.float64)
-    counts = Counts(found(flat), found(np.ones_like(flat)), flat.sum(axis=1, keepdims=True))
-    dice = counts.dice[flat.any(axis=1)]
-    score = dice.mean(axis=0) if len(dice) else np.zeros(levels)
-    best = np.flatnonzero(score >= score.max() - 1e-12)
-    return float(_THRESHOLD_LOGITS[best[len(best) // 2]]), float(score.max())
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -210,6 +151,7 @@ class Evaluation:
             "recall_tuned", for "objects" many objects (connected components of the test masks) of
             at least "size" and less than twice as many pixels. No rows in the posterior family,
             whose labels hold no objects.
+        pixel_counts: the pixels of "validation" and "test" images by their logit.
         diverged: whether a logit was not finite; then all numbers but the sizes are NaN.
     """
 
@@ -217,6 +159,7 @@ class Evaluation:
     per_image: dict[str, np.ndarray]
     reliability: dict[str, list[float]]
     size_recall: dict[str, list[float]]
+    pixel_counts: dict[str, PixelCounts] = dataclasses.field(default_factory=dict)
     diverged: bool = False
 
 
@@ -228,14 +171,20 @@ def evaluate(
     test_posterior: np.ndarray | None = None,
     test_where: np.ndarray | None = None,
 ) -> Evaluation:
-    """Score a run on its test images, at 0.5 and at the threshold chosen on validation images.
+    """Score a run on its test images, at 0.5 and at thresholds chosen on validation images.
 
-    Dice and IoU are means over images (those with foreground; ``dice_pooled`` pools the pixels of
-    all instead), precision, recall and volume bias pool the pixels. ``volume_bias`` is (predicted −
-    true)/true foreground, ``soft_volume_bias`` the same of Σp. ``hd95`` is the mean over the images
-    with foreground and a prediction, ``surface_dice`` (tolerance 1 pixel) over those with
-    foreground. Empty images are counted separately: ``empty_images`` is their number; if there are
-    any, ``empty_false_positive_share`` is the share of them with any prediction.
+    The threshold of the suffix ``_tuned`` has the best mean Dice of the validation images with
+    foreground; that of ``_pool_tuned`` the best Dice of all their pixels, in which false positives
+    on empty images count.
+
+    Dice and IoU are means over images with foreground. ``dice_pooled``, precision, recall and
+    volume bias pool the pixels of all images, the empty ones included. ``volume_bias`` is
+    (predicted − true)/true foreground, ``soft_volume_bias`` the same of Σp. ``hd95`` is the mean
+    over the images with foreground and a prediction, ``hd95_images`` many; ``surface_dice``
+    (tolerance 1 pixel) is the mean over those with foreground. ``empty_images`` is the number of
+    images without foreground; if there are any, ``empty_false_positive_share`` is the share of
+    them with any prediction. ``dice_chance`` is the mean Dice of the prediction that all pixels are
+    foreground, the best that a network can do without seeing the image.
 
     Where the posterior μ is known, ``bayes_dice`` is D*, the best expected pooled Dice of
     any prediction (C15), comparable to ``dice_pooled``; ``bayes_dice_scored`` is
@@ -260,35 +209,43 @@ def evaluate(
             np.zeros_like(test_logits),
             np.zeros_like(validation_logits),
         )
-    tuned, validation_dice = best_threshold(validation_logits, validation_masks)
+    counts = {
+        "validation": PixelCounts.of(validation_logits, validation_masks),
+        "test": PixelCounts.of(test_logits, test_masks),
+    }
+    tuned, validation_dice = best_threshold(counts["validation"])
+    pool_tuned, validation_pooled = best_threshold(counts["validation"], pooled=True)
     z = np.clip(test_logits, -700, 700)
     probabilities = 1 / (1 + np.exp(-z))
     inside = np.ones(test_masks.shape, bool) if test_where is None else test_where
     there, empty = int(test_masks.sum()), ~test_masks.any(axis=(1, 2))
     metrics: dict[str, float] = {}
     per_image: dict[str, np.ndarray] = {"size": test_masks.sum(axis=(1, 2))}
-    for suffix, level in (("", 0.0), ("_tuned", tuned)):
-        c = _counts(test_logits, test_masks, level)
+    for suffix, level in (("", 0.0), ("_tuned", tuned), ("_pool_tuned", pool_tuned)):
+        c = counts_at(test_logits, test_masks, level)
         hit, found = int(c.hit.sum()), int(c.found.sum())
         dice = c.dice
-        distances, shares = _surface_scores(test_logits >= level, test_masks)
-        per_image |= {
-            f"dice{suffix}": dice,
-            f"hd95{suffix}": distances,
-            f"surface_dice{suffix}": shares,
-        }
+        per_image[f"dice{suffix}"] = dice
         metrics |= {
-            f"dice{suffix}": _mean(dice),
-            f"dice_pooled{suffix}": 2 * hit / (found + there) if found + there else 1.0,
-            f"iou{suffix}": _mean(dice / (2 - dice)),
+            f"dice{suffix}": mean_of(dice),
+            f"dice_pooled{suffix}": float(c.pooled_dice),
+            f"iou{suffix}": mean_of(dice / (2 - dice)),
             f"precision{suffix}": hit / found if found else 0.0,
             f"recall{suffix}": hit / there if there else float("nan"),
             f"volume_bias{suffix}": (found - there) / there if there else float("nan"),
-            f"hd95{suffix}": _mean(distances),
-            f"surface_dice{suffix}": _mean(shares),
         }
         if empty.any():
             metrics[f"empty_false_positive_share{suffix}"] = float((c.found[empty] > 0).mean())
+    # Distances take longer than all else, so that they are computed for two thresholds only.
+    for suffix, level in (("", 0.0), ("_tuned", tuned)):
+        distances, shares = _surface_scores(test_logits >= level, test_masks)
+        per_image |= {f"hd95{suffix}": distances, f"surface_dice{suffix}": shares}
+        metrics |= {
+            f"hd95{suffix}": mean_of(distances),
+            f"hd95_images{suffix}": float((~np.isnan(distances)).sum()),
+            f"surface_dice{suffix}": mean_of(shares),
+        }
+    everything = counts_at(np.where(inside, 0.0, -1.0), test_masks, 0.0)
     bins = dj.metrics.calibration(
         probabilities[inside].astype(np.float32), test_masks[inside], bins=_RELIABILITY_BINS
     )
@@ -297,7 +254,12 @@ def evaluate(
     )
     metrics |= {
         "threshold_tuned": float(1 / (1 + np.exp(-tuned))),
+        "threshold_pool_tuned": float(1 / (1 + np.exp(-pool_tuned))),
         "validation_dice_tuned": validation_dice,
+        "validation_dice_pooled": validation_pooled,
+        "dice_chance": mean_of(everything.dice),
+        "soft_dice": float(2 * probabilities[test_masks].sum() / (probabilities.sum() + there)),
+        "mean_probability_foreground": float(probabilities[test_masks].mean()) if there else np.nan,
         "average_precision": average_precision(test_logits[inside], test_masks[inside]),
         "mean_probability": float(probabilities[inside].mean()),
         "max_probability": float(probabilities.max()),
@@ -318,7 +280,7 @@ def evaluate(
     size_recall = _size_recall(
         test_masks[shown], test_logits[shown] >= 0, test_logits[shown] >= tuned
     )
-    evaluation = Evaluation(metrics, per_image, reliability, size_recall)
+    evaluation = Evaluation(metrics, per_image, reliability, size_recall, counts)
     return _without_numbers(evaluation) if diverged else evaluation
 
 
@@ -329,17 +291,18 @@ def _bayes(posterior: np.ndarray | None, masks: np.ndarray) -> dict[str, float]:
     chosen = np.asarray(best.prediction)
     return {
         "bayes_dice": float(best.dice),
-        "bayes_dice_scored": _mean(_counts(chosen, masks, 0.5).dice),
+        "bayes_dice_scored": mean_of(counts_at(chosen, masks, 0.5).dice),
     }
 
 
 def _without_numbers(evaluation: Evaluation) -> Evaluation:
     """Keep the names and the facts about the data; the numbers of a diverged run become NaN."""
-    of_data = ("empty_images", "bayes_dice", "bayes_dice_scored")
+    of_data = ("empty_images", "dice_chance", "bayes_dice", "bayes_dice_scored")
     return Evaluation(
         {k: v if k in of_data else float("nan") for k, v in evaluation.metrics.items()},
         {k: v if k == "size" else np.full(len(v), np.nan) for k, v in evaluation.per_image.items()},
         {name: [] for name in evaluation.reliability},
         {name: [] for name in evaluation.size_recall},
+        {},
         diverged=True,
     )

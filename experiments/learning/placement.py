@@ -22,32 +22,32 @@ class Placement:
 
     Args:
         mesh: of devices, with one axis; ``None``: the default device.
-        data_spec: of the state, the learning rates and the images.
-        order_spec: of the order of the images, [..., steps, batch].
+        data_spec: of the state, the learning rates and the source of the batches.
+        batch_spec: of a step's images and masks, [B, H, W].
     """
 
     mesh: jax.sharding.Mesh | None
     data_spec: jax.P
-    order_spec: jax.P
-
-    def put(self, tree: Any) -> Any:
-        """Place the state, the learning rates or the images."""
-        return self._put(tree, self.data_spec)
-
-    def put_order(self, order: np.ndarray) -> jax.Array:
-        """Place the order of the images."""
-        return self._put(order, self.order_spec)
+    batch_spec: jax.P
 
     def constrain(self, tree: Any) -> Any:
         """Keep a state where `put` placed it, inside a compiled program."""
+        return self._constrained(tree, self.data_spec)
+
+    def cut(self, batch: Any) -> Any:
+        """Divide a step's images and masks, inside a compiled program."""
+        return self._constrained(batch, self.batch_spec)
+
+    def _constrained(self, tree: Any, spec: jax.P) -> Any:
         if self.mesh is None:
             return tree
-        return jax.lax.with_sharding_constraint(tree, jax.NamedSharding(self.mesh, self.data_spec))
+        return jax.lax.with_sharding_constraint(tree, jax.NamedSharding(self.mesh, spec))
 
-    def _put(self, tree: Any, spec: jax.P) -> Any:
+    def put(self, tree: Any) -> Any:
+        """Place the state, the learning rates or the source of the batches."""
         if self.mesh is None:
             return jax.device_put(tree)
-        sharding = jax.NamedSharding(self.mesh, spec)
+        sharding = jax.NamedSharding(self.mesh, self.data_spec)
         if jax.process_count() == 1:
             return jax.device_put(tree, sharding)
 
@@ -89,8 +89,8 @@ def batch_cut(batch_size: int) -> Placement:
             f"batch_size {batch_size} cannot be cut over {len(devices)} devices: "
             f"write --batch-size {sizes}"
         )
-    # The images are whole on every device: any of them may be in any part of a batch.
-    return Placement(_mesh(devices), jax.P(), jax.P(None, _AXIS))
+    # The source is whole on every device: any image may be in any part of a batch.
+    return Placement(_mesh(devices), jax.P(), jax.P(_AXIS))
 
 
 def _mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 import dice_jax as dj
-from experiments.images.masks import Images
 from experiments.learning.arms import Arm, arm_sums
+from experiments.learning.batches import Batches
 from experiments.learning.checkpoints import Checkpointer, NullCheckpointer
 from experiments.learning.models import initialise
-from experiments.learning.optimisers import OPTIMISERS
+from experiments.learning.optimisers import Optimiser
 from experiments.learning.placement import Placement, one_device, runs_apart
 
 __all__ = ["History", "Task", "TrainedRun", "diagnose", "scans_by_default", "schedule", "train"]
@@ -35,26 +36,26 @@ class Task(NamedTuple):
     """What one run learns from; runs of one seed share it whatever their loss.
 
     Args:
-        images: the training images.
-        order: [steps, batch] integer, the images of each step.
+        batches: give every step its images and masks.
+        rates: [steps], the learning rate of every step.
         seed: of the initial parameters.
-        learning_rate: the optimiser's peak learning rate.
         start: the probability at which the model's output starts.
         channels: of the images.
     """
 
-    images: Images
-    order: np.ndarray
+    batches: Batches
+    rates: np.ndarray
     seed: int
-    learning_rate: float
     start: float = 0.5
     channels: int = 1
 
 
 class TrainedRun(NamedTuple):
-    """The parameters after the last step, what `diagnose` measured before each step, and the time.
+    """The parameters after the last step, what was measured in each step, and the time.
 
-    Runs that are trained together share their time equally.
+    The history has the scalars of `diagnose`, and the norms of the gradient at the parameters
+    (``gradient_norm``) and of the step (``update_norm``). Runs that are trained together share
+    their time equally.
     """
 
     parameters: nnx.State
@@ -123,14 +124,23 @@ def _forward(graph: nnx.GraphDef[Any], parameters: Any, images: jax.Array) -> tu
 
 
 def _update(
-    optimiser: str, placement: Placement, state: _State, pullback: Any, gradient: Any, rate: Any
-) -> _State:
+    optimiser: Optimiser,
+    placement: Placement,
+    state: _State,
+    pullback: Any,
+    gradient: Any,
+    rate: Any,
+) -> tuple[_State, dict[str, Any]]:
     (gradients,) = pullback(gradient)
     # Optax's bias correction mixes Python numbers and integers, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
-        direction, moments = OPTIMISERS[optimiser].update(gradients, state.optimiser)
+        direction, moments = optimiser.transformation.update(gradients, state.optimiser)
     parameters = jax.tree.map(lambda p, d: p - rate * d, state.parameters, direction)
-    return placement.constrain(_State(parameters, moments))
+    norms = {
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_norm": rate * optax.tree.norm(direction),
+    }
+    return placement.constrain(_State(parameters, moments)), norms
 
 
 class _Program(Protocol):
@@ -141,20 +151,11 @@ class _Program(Protocol):
     def advance(self, position: _Position, stop: int) -> _Position: ...
 
 
-# Images and masks.
-_Pair = tuple[jax.Array, jax.Array]
+def _take(placement: Placement, batches: Batches, step: Any) -> tuple[jax.Array, jax.Array]:
+    return placement.cut(batches.at(step))
 
 
-def _pair(task: Task) -> _Pair:
-    return task.images.images, task.images.masks
-
-
-def _take(data: _Pair, order: jax.Array, step: Any) -> _Pair:
-    images, masks = data
-    return images[order[step]], masks[order[step]]
-
-
-_jit_take = jax.jit(_take)
+_jit_take = jax.jit(_take, static_argnums=0)
 _jit_forward = jax.jit(_forward, static_argnums=0)
 _jit_diagnose = jax.jit(diagnose, static_argnums=0)
 _jit_update = jax.jit(_update, static_argnums=(0, 1))
@@ -164,13 +165,12 @@ class _Stepwise:
     """One run, step by step."""
 
     def __init__(
-        self, model: str, arm: Arm, task: Task, optimiser: str, placement: Placement
+        self, model: str, arm: Arm, task: Task, optimiser: Optimiser, placement: Placement
     ) -> None:
         self._arm, self._optimiser, self._placement = arm, optimiser, placement
         self._graph, self._state = _start(model, task, optimiser)
-        self._data = placement.put(_pair(task))
-        self._order = placement.put_order(task.order)
-        self._rates = _rates(task)
+        self._batches = placement.put(task.batches)
+        self._rates = np.asarray(task.rates, np.float32)
         self._names = _measured(arm, task)
 
     def begin(self) -> _Position:
@@ -179,13 +179,13 @@ class _Stepwise:
     def advance(self, position: _Position, stop: int) -> _Position:
         state, measured = self._placement.put(position.state), []
         for step in range(int(position.step), stop):
-            images, masks = _jit_take(self._data, self._order, np.int32(step))
+            images, masks = _jit_take(self._placement, self._batches, np.int32(step))
             logits, pullback = _jit_forward(self._graph, state.parameters, images)
             gradient, numbers = _jit_diagnose(self._arm, logits, masks)
-            state = _jit_update(
+            state, norms = _jit_update(
                 self._optimiser, self._placement, state, pullback, gradient, self._rates[step]
             )
-            measured.append(numbers)
+            measured.append(numbers | norms)
         host = jax.device_get(measured)
         history = {name: values.copy() for name, values in position.history.items()}
         for step, numbers in enumerate(host, start=int(position.step)):
@@ -199,45 +199,42 @@ class _Stepwise:
 def _steps_together(
     graph: nnx.GraphDef[Any],
     arm: Arm,
-    optimiser: str,
+    optimiser: Optimiser,
     placement: Placement,
     states: _State,
     histories: dict[str, jax.Array],
-    data: _Pair,
-    orders: jax.Array,
+    batches: Batches,
     rates: jax.Array,
     first: jax.Array,
     stop: jax.Array,
 ) -> tuple[_State, dict[str, jax.Array]]:
-    def one(
-        state: _State, history: dict[str, jax.Array], data: _Pair, order: Any, rates: Any
-    ) -> Any:
+    def one(state: _State, history: dict[str, jax.Array], batches: Batches, rates: Any) -> Any:
         def step(now: jax.Array, carried: tuple[_State, dict[str, jax.Array]]) -> Any:
             state, history = carried
-            images, masks = _take(data, order, now)
+            images, masks = batches.at(now)
             logits, pullback = _forward(graph, state.parameters, images)
             gradient, numbers = diagnose(arm, logits, masks)
-            state = _update(optimiser, one_device(), state, pullback, gradient, rates[now])
+            state, norms = _update(optimiser, one_device(), state, pullback, gradient, rates[now])
+            numbers |= norms
             return state, {name: history[name].at[now].set(numbers[name]) for name in history}
 
         # The bounds are arguments, so that parts of any length are one program.
         return jax.lax.fori_loop(first, stop, step, (state, history))
 
-    return placement.constrain(jax.vmap(one)(states, histories, data, orders, rates))
+    return placement.constrain(jax.vmap(one)(states, histories, batches, rates))
 
 
 class _Together:
     """Several runs, and many steps, in one compiled program."""
 
-    def __init__(self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: str) -> None:
+    def __init__(self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: Optimiser) -> None:
         self._arm, self._optimiser = arm, optimiser
         self._placement = placement = runs_apart(len(tasks))
         starts = [_start(model, task, optimiser) for task in tasks]
         self._graph = starts[0][0]
         self._states = _stack([state for _, state in starts])
-        self._data = placement.put(_stack([_pair(task) for task in tasks]))
-        self._orders = placement.put_order(np.stack([task.order for task in tasks]))
-        self._host_rates = np.stack([_rates(task) for task in tasks])
+        self._batches = placement.put(_stack([task.batches for task in tasks]))
+        self._host_rates = np.stack([np.asarray(task.rates, np.float32) for task in tasks])
         self._rates = placement.put(self._host_rates)
         self._names = _measured(arm, tasks[0])
 
@@ -252,8 +249,7 @@ class _Together:
             self._placement,
             self._placement.put(position.state),
             self._placement.put(position.history),
-            self._data,
-            self._orders,
+            self._batches,
             self._rates,
             np.int32(position.step),
             np.int32(stop),
@@ -262,20 +258,16 @@ class _Together:
         return _Position(np.int64(stop), state, history, position.seconds)
 
 
-def _start(model: str, task: Task, optimiser: str) -> tuple[nnx.GraphDef[Any], _State]:
+def _start(model: str, task: Task, optimiser: Optimiser) -> tuple[nnx.GraphDef[Any], _State]:
     graph, parameters = initialise(model, task.seed, start=task.start, channels=task.channels)
-    return graph, _State(parameters, OPTIMISERS[optimiser].init(parameters))
+    return graph, _State(parameters, optimiser.transformation.init(parameters))
 
 
 def _measured(arm: Arm, task: Task) -> tuple[str, ...]:
-    shape = (task.order.shape[1], *task.images.masks.shape[1:])
-    logits, masks = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(shape, "bool")
+    masks = jax.eval_shape(lambda: task.batches.at(0))[1]
+    logits = jax.ShapeDtypeStruct(masks.shape, "float32")
     # Tracing here fills the jit cache, so the first step does not trace again.
-    return tuple(_jit_diagnose.eval_shape(arm, logits, masks)[1])
-
-
-def _rates(task: Task) -> np.ndarray:
-    return np.float32(task.learning_rate) * schedule(len(task.order))
+    return (*_jit_diagnose.eval_shape(arm, logits, masks)[1], "gradient_norm", "update_norm")
 
 
 def _beginning(state: _State, names: Sequence[str], shape: tuple[int, ...]) -> _Position:
@@ -283,13 +275,16 @@ def _beginning(state: _State, names: Sequence[str], shape: tuple[int, ...]) -> _
     return _Position(np.int64(0), state, history, np.float64(0))
 
 
-def schedule(steps: int) -> np.ndarray:
-    """Shape the learning rate: a linear ramp over a tenth of the steps, then half a cosine down.
+def schedule(steps: int, warmup: int | None = None) -> np.ndarray:
+    """Shape the learning rate: a linear ramp up, then half a cosine down.
 
-    Adam's first steps are as long as its later ones, whatever the gradient. Without the ramp, one
-    of them can push every pixel to p = 0, where Dice's gradient at the logits vanishes (C11).
+    Adam's first steps are as long as its later ones, whatever the gradient: hence the ramp.
+
+    Args:
+        steps: in all.
+        warmup: steps of the ramp; ``None``: a tenth of all.
     """
-    ramp = max(steps // 10, 1)
+    ramp = max(steps // 10, 1) if warmup is None else warmup
     up = np.minimum((np.arange(steps) + 1) / ramp, 1)
     down = np.clip((np.arange(steps) - ramp) / max(steps - ramp, 1), 0, 1)
     return (up * (0.5 + 0.5 * np.cos(np.pi * down))).astype(np.float32)
@@ -312,7 +307,7 @@ def train(
     arm: Arm,
     tasks: Sequence[Task],
     *,
-    optimiser: str = "adam",
+    optimiser: Optimiser | None = None,
     scanned: bool | None = None,
     placement: Placement | None = None,
     checkpointer: Checkpointer | None = None,
@@ -324,7 +319,7 @@ def train(
         model: a name in `models.MODELS`.
         arm: the loss.
         tasks: one per run.
-        optimiser: a name in `optimisers.OPTIMISERS`.
+        optimiser: with its settings; ``None``: Adam.
         scanned: train all tasks in one compiled program (vmap over tasks, a loop over steps),
             spread over this process's devices; ``None``: yes if there is no placement and the
             device is not a CPU.
@@ -337,8 +332,8 @@ def train(
     """
     if scanned is None:
         scanned = placement is None and scans_by_default()
-    checkpointer = checkpointer or NullCheckpointer()
-    steps = len(tasks[0].order)
+    checkpointer, optimiser = checkpointer or NullCheckpointer(), optimiser or Optimiser()
+    steps = len(tasks[0].rates)
     if not scanned:
         ends = [
             _drive(

@@ -23,6 +23,8 @@ def shortest_command(configs: Sequence[StudyConfig]) -> str | None:
     found: list[list[str]] = []
     for preset in PRESETS:
         for model in (None, *models[:1]):
+            if model is not None and model not in PRESETS[preset]:
+                continue
             base = study_configs(preset, model)
             if [config.model for config in base] != models:
                 continue

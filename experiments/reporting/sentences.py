@@ -100,5 +100,4 @@ def methods(models: Sequence[ModelRuns]) -> list[str]:
 
 def limits(models: Sequence[ModelRuns]) -> list[str]:
     """Say what the study cannot show."""
-    grids = sorted({m.config.learning_rates for m in models if m.config.model != "bias"})
-    return sentences("limits.txt.j2", models=models, config=models[0].config, grids=grids)
+    return sentences("limits.txt.j2", models=models, config=models[0].config)

@@ -55,7 +55,8 @@ def splits(
 def _drawn(
     config: StudyConfig, fraction: float, key: jax.Array
 ) -> tuple[Images, WholeImages, WholeImages]:
-    counts = (config.train_images, config.validation_images, config.test_images)
+    # Where every step has new images, there is no training set to draw.
+    counts = (config.train_images or 0, config.validation_images, config.test_images)
     # Drawn together and then split: one program makes all images of a study.
     drawn = make_images(
         key,
@@ -164,7 +165,7 @@ def noise_level(config: StudyConfig, fraction: float) -> float:
         # The images with an object are as hard as they would be without empty images.
         fraction / (1 - config.empty_share),
         config.reference_dice,
-        count=config.train_images + config.validation_images + config.test_images,
+        count=(config.train_images or 0) + config.validation_images + config.test_images,
         size=config.image_shape,
         objects=config.objects_at(fraction),
         shape=config.shape,

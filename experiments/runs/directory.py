@@ -22,6 +22,7 @@ from experiments.runs.plan import RunSpec, final_runs
 
 __all__ = [
     "claimed",
+    "counts_path",
     "earlier_configs",
     "environment",
     "finished_runs",
@@ -98,6 +99,11 @@ def run_path(out: Path, spec: RunSpec) -> Path:
     if spec.is_tuning:
         return out / "tuning" / f"{spec.name}_rate{spec.learning_rate!r}.json"
     return out / "runs" / f"{spec.name}.json"
+
+
+def counts_path(out: Path, spec: RunSpec) -> Path:
+    """Name the file of a run's pixels, counted by their logit."""
+    return out / "counts" / f"{run_path(out, spec).stem}.npz"
 
 
 def finished_runs(out: Path) -> dict[str, float | None]:

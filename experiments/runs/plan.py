@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from experiments.config import StudyConfig
+from experiments.config import REST, StudyConfig
 
 __all__ = [
     "Rates",
@@ -51,11 +51,13 @@ class RunSpec:
     @property
     def is_tuning(self) -> bool:
         """Whether the run only helps to choose a learning rate."""
-        return self.seed == _TUNING_SEED
+        return self.seed >= _FIRST_TUNING_SEED
 
 
-# No final run has this seed: a learning rate must not be chosen on the data that it is scored on.
-_TUNING_SEED = 1_000_000
+# No final run has these seeds: a learning rate must not be chosen on the data that it is scored on.
+_FIRST_TUNING_SEED = 1_000_000
+# How often a grid is extended to one side. A loss that never learns would have no end.
+_MOST_EXTENSIONS = 6
 
 # The learning rate of a loss at a fraction.
 Rates = Mapping[tuple[str, float], float]
@@ -71,9 +73,9 @@ def final_runs(config: StudyConfig, rates: Rates | None = None) -> list[RunSpec]
         rates: the learning rate of each loss and fraction; ``None`` where only the runs' names
             matter.
     """
-    rates = dict.fromkeys(_cells(config), config.learning_rates[0]) if rates is None else rates
+    rates = _first_rates(config) if rates is None else rates
     return [
-        RunSpec(loss, config.model, fraction, seed, rates[loss, fraction])
+        RunSpec(loss, config.model, fraction, config.first_seed + seed, rates[loss, fraction])
         for seed in range(config.seeds)
         for loss, fraction in _cells(config)
     ]
@@ -83,29 +85,65 @@ def _cells(config: StudyConfig) -> list[tuple[str, float]]:
     return [(loss, fraction) for fraction in config.fractions for loss in config.losses]
 
 
+def _grid(config: StudyConfig, loss: str) -> tuple[float, ...]:
+    own = config.of_arm(loss)
+    # What is solved to rest has no learning rate to choose.
+    return own.learning_rates[:1] if own.optimiser == REST else own.learning_rates
+
+
+def _first_rates(config: StudyConfig) -> dict[tuple[str, float], float]:
+    return {cell: _grid(config, cell[0])[0] for cell in _cells(config)}
+
+
+def _tuned_with(config: StudyConfig, cell: tuple[str, float], rate: float) -> list[RunSpec]:
+    seeds = range(_FIRST_TUNING_SEED, _FIRST_TUNING_SEED + config.tuning_seeds)
+    return [RunSpec(cell[0], config.model, cell[1], seed, rate) for seed in seeds]
+
+
 def tuning_runs(config: StudyConfig) -> list[RunSpec]:
     """List the runs that choose the learning rates: none where there is no choice."""
-    if len(config.learning_rates) == 1:
-        return []
     return [
-        RunSpec(loss, config.model, fraction, _TUNING_SEED, rate)
-        for loss, fraction in _cells(config)
-        for rate in config.learning_rates
+        spec
+        for cell in _cells(config)
+        if len(_grid(config, cell[0])) > 1
+        for rate in _grid(config, cell[0])
+        for spec in _tuned_with(config, cell, rate)
     ]
 
 
 def tuning_extension(config: StudyConfig, scores: Mapping[RunSpec, float]) -> list[RunSpec]:
-    """List the runs one step beyond the grid, where the best learning rate is at its edge."""
-    grid = config.learning_rates
-    if not config.extend_grid or len(grid) == 1:
+    """List the runs one step beyond the rates that were tried, where the best is at their edge.
+
+    Ask again with the scores of these runs, until the list is empty: then the best learning rate
+    of every loss and fraction is interior.
+    """
+    if not config.extend_grid:
         return []
-    beyond = {grid[0]: grid[0] ** 2 / grid[1], grid[-1]: grid[-1] ** 2 / grid[-2]}
-    return [
-        # Rounded: 1e-2 · (1e-2 / 3e-3) has too many digits to read.
-        RunSpec(loss, config.model, fraction, _TUNING_SEED, float(f"{beyond[rate]:.2g}"))
-        for (loss, fraction), rate in chosen_rates(config, scores).items()
-        if rate in beyond
-    ]
+    found: list[RunSpec] = []
+    for cell, means in _mean_scores(scores).items():
+        best, rates, grid = _best(means), sorted(means), _grid(config, cell[0])
+        for edge, inner, sign in ((rates[0], rates[1], -1), (rates[-1], rates[-2], 1)):
+            tried = sum((rate - grid[0]) * sign > 0 for rate in rates if rate not in grid)
+            if best == edge and tried < _MOST_EXTENSIONS:
+                # Rounded: 1e-2 · (1e-2 / 3e-3) has too many digits to read.
+                found += _tuned_with(config, cell, float(f"{edge**2 / inner:.2g}"))
+    return found
+
+
+def _mean_scores(scores: Mapping[RunSpec, float]) -> dict[tuple[str, float], dict[float, float]]:
+    """Average the scores over seeds, by cell and rate. A run that diverged (NaN) scores 0."""
+    found: dict[tuple[str, float], dict[float, list[float]]] = {}
+    for spec, score in scores.items():
+        of_cell = found.setdefault(spec.cell, {})
+        of_cell.setdefault(spec.learning_rate, []).append(0.0 if math.isnan(score) else score)
+    return {
+        cell: {rate: math.fsum(values) / len(values) for rate, values in rates.items()}
+        for cell, rates in found.items()
+    }
+
+
+def _best(means: Mapping[float, float]) -> float:
+    return max(sorted(means), key=lambda rate: means[rate])
 
 
 def chosen_rates(config: StudyConfig, scores: Mapping[RunSpec, float]) -> Rates:
@@ -113,18 +151,14 @@ def chosen_rates(config: StudyConfig, scores: Mapping[RunSpec, float]) -> Rates:
 
     Args:
         config: the study.
-        scores: validation Dice at the tuned threshold of every tuning run; NaN (diverged) counts
-            as the worst. Empty where there is no choice.
+        scores: validation Dice at the tuned threshold of every tuning run. The mean over the seeds
+            decides. NaN (a run that diverged) counts as 0. Empty where there is no choice.
 
     Returns:
         Learning rates by loss and fraction; the smaller of two that are equally good.
     """
-    rates = dict.fromkeys(_cells(config), config.learning_rates[0])
-    best = dict.fromkeys(rates, -math.inf)
-    for spec in sorted(scores, key=lambda spec: spec.learning_rate):
-        if scores[spec] > best[spec.cell]:
-            best[spec.cell], rates[spec.cell] = scores[spec], spec.learning_rate
-    return rates
+    means = _mean_scores(scores)
+    return _first_rates(config) | {cell: _best(of_cell) for cell, of_cell in means.items()}
 
 
 # The most runs, and the most pixels in all their batches, that one compiled program trains. This

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiments.learning.models import MODELS, initialise
 from experiments.learning.stitching import predict_whole
 from experiments.learning.training import History, TrainedRun
 from experiments.runs.data import noise_level, splits, tested
-from experiments.runs.directory import environment
+from experiments.runs.directory import counts_path, environment
 from experiments.runs.plan import RunSpec
 
 __all__ = ["logged", "result_of", "status_of"]
@@ -28,8 +29,12 @@ _EXAMPLE_SIZE = 256
 
 
 def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) -> dict[str, Any]:
-    """Evaluate a trained run into what its file holds, and save the example images of seed 0."""
-    training, validation, test = splits(config, spec.foreground_fraction, spec.seed)
+    """Evaluate a trained run into what its file holds, and save the arrays beside it.
+
+    The pixels of validation and test images, counted by their logit, go to counts/; example images
+    of the first seed go to examples/.
+    """
+    _, validation, test = splits(config, spec.foreground_fraction, spec.seed)
     graph, _ = initialise(config.model, spec.seed, channels=config.channels)
     masks = np.asarray(test.masks)
     logits = predict_whole(graph, run.parameters, test, config.tile)
@@ -42,15 +47,24 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
         None if test.where is None else np.asarray(test.where),
     )
     metrics = evaluation.metrics | {
-        "foreground_fraction_train": float(np.asarray(training.masks).mean()),
+        "foreground_fraction_train": float(run.history["foreground_fraction"].mean(dtype=float)),
         "foreground_fraction_test": float(masks.sum() / pixels_of(test)),
         "noise": noise_level(config, spec.foreground_fraction),
     }
-    if spec.seed == 0:
+    if evaluation.pixel_counts:
+        counts = {
+            f"{split}_{name}": array
+            for split, found in evaluation.pixel_counts.items()
+            for name, array in found.packed()._asdict().items()
+        }
+        write_whole(counts_path(out, spec), _saved(np.savez_compressed, **counts))
+    if spec.seed == config.first_seed:
         # A diverged run has no p to show: it becomes ½ everywhere.
         drawn = np.zeros_like(logits) if evaluation.diverged else logits
         arrays = _examples(grey(test), masks, drawn)
-        write_whole(out / "examples" / f"{spec.name}.npy", _npy(arrays.astype(np.float32)))
+        write_whole(
+            out / "examples" / f"{spec.name}.npy", _saved(np.save, arrays.astype(np.float32))
+        )
     return {
         "loss": spec.loss,
         "model": spec.model,
@@ -92,9 +106,11 @@ def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
     if diverged:
         return "diverged"
     chance, precision = metrics["foreground_fraction_test"], metrics["average_precision"]
-    # The limit is a tenth of the way from chance (the foreground fraction) to a perfect ranking. A
-    # model that sees no pixels cannot rank them, so it cannot collapse.
-    collapsed = MODELS[model].sees_pixels and precision < chance + 0.1 * (1 - chance)
+    # Chance is the foreground fraction π. The limit is 2π, or a tenth of the way from π to a
+    # perfect ranking where that is less. A model that sees no pixels cannot rank them, so it cannot
+    # collapse.
+    limit = chance + min(chance, 0.1 * (1 - chance))
+    collapsed = MODELS[model].sees_pixels and precision < limit
     return "collapsed" if collapsed else "finished"
 
 
@@ -108,7 +124,7 @@ def logged(history: History, count: int) -> list[dict[str, float]]:
     ]
 
 
-def _npy(array: np.ndarray) -> bytes:
+def _saved(save: Callable[..., None], *arrays: np.ndarray, **named: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    save(buffer, *arrays, **named)
     return buffer.getvalue()

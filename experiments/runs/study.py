@@ -13,14 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import StudyConfig
+from experiments.config import REST, StudyConfig
 from experiments.files import write_json, write_whole
 from experiments.learning.arms import parse_arm
 from experiments.learning.checkpoints import Checkpoint
 from experiments.learning.models import start_of
 from experiments.learning.placement import Placement, batch_cut
-from experiments.learning.training import Task, TrainedRun, scans_by_default, train
-from experiments.runs.data import splits
+from experiments.learning.rest import solve
+from experiments.learning.training import (
+    Task,
+    TrainedRun,
+    scans_by_default,
+    schedule,
+    train,
+)
+from experiments.runs.batches import batches_of
 from experiments.runs.directory import claimed, environment, finished_runs, run_path
 from experiments.runs.distributed import Alone, Processes
 from experiments.runs.notices import split_table
@@ -36,18 +43,9 @@ from experiments.runs.plan import (
 from experiments.runs.progress import Progress
 from experiments.runs.results import result_of
 
-__all__ = ["batch_order", "run_study"]
+__all__ = ["run_study"]
 
 _CHECKPOINTS = "checkpoints"
-
-
-def batch_order(config: StudyConfig, seed: int) -> np.ndarray:
-    """Shuffle the training images, epoch by epoch: indices [steps, batch_size]."""
-    generator = np.random.default_rng([seed, 1])
-    wanted = config.steps * config.batch_size
-    epochs = math.ceil(wanted / config.train_images)
-    order = np.concatenate([generator.permutation(config.train_images) for _ in range(epochs)])
-    return order[:wanted].reshape(config.steps, config.batch_size).astype(np.int32)
 
 
 def run_study(
@@ -125,14 +123,14 @@ class _ModelStudy:
     def work(self, specs: Sequence[RunSpec]) -> float:
         """Estimate the work that is left of some runs."""
         runs = sum(len(group) for group in self._groups(specs))
-        return runs * self.config.steps * step_cost(self.config)
+        return runs * self.config.trained_steps * step_cost(self.config)
 
     def train(self) -> None:
         """Choose the learning rates, then train the runs that are reported."""
         scores = self._run(tuning_runs(self.config))
-        extension = tuning_extension(self.config, scores)
-        self.progress.grow(len(self.missing(extension)), self.work(extension))
-        scores |= self._run(extension)
+        while extension := tuning_extension(self.config, scores):
+            self.progress.grow(len(self.missing(extension)), self.work(extension))
+            scores |= self._run(extension)
         self._run(final_runs(self.config, chosen_rates(self.config, scores)))
 
     def _key(self, spec: RunSpec) -> str:
@@ -152,20 +150,22 @@ class _ModelStudy:
         return {spec: math.nan if score is None else score for spec, score in scores.items()}
 
     def _train(self, group: Sequence[RunSpec]) -> None:
-        config = self.config
-        cost = len(group) * step_cost(config)
-        self.progress.begin(list(dict.fromkeys(group)), config.steps, cost)
+        # The study's settings, and those that the arm sets for itself.
+        config = self.config.of_arm(group[0].loss)
+        steps, cost = config.trained_steps, len(group) * step_cost(config)
+        self.progress.begin(list(dict.fromkeys(group)), steps, cost)
+        shape = schedule(config.steps, config.warmup_steps)[:steps]
         tasks = [
             Task(
-                images=splits(config, spec.foreground_fraction, spec.seed)[0],
-                order=batch_order(config, spec.seed),
+                batches=batches_of(self.config, spec.foreground_fraction, spec.seed),
+                rates=np.float32(spec.learning_rate) * shape,
                 seed=spec.seed,
-                learning_rate=spec.learning_rate,
                 start=start_of(config.initial_bias, spec.foreground_fraction),
                 channels=config.channels,
             )
             for spec in group
         ]
+        arm = parse_arm(config.losses[0], config.pooling, config.smooth)
         checkpoint = Checkpoint(
             self.out / _CHECKPOINTS / run_path(self.out, group[0]).stem,
             {
@@ -177,15 +177,19 @@ class _ModelStudy:
             self.checkpoint_seconds,
             self.progress.note,
         )
-        trained = train(
-            config.model,
-            parse_arm(group[0].loss, config.pooling, config.smooth),
-            tasks,
-            optimiser=config.optimiser,
-            placement=self.placement,
-            checkpointer=_SharedCheckpoint(checkpoint, self.processes, self.progress.skip),
-            report=self.progress.advance,
-        )
+        if config.optimiser == REST:
+            trained = [solve(config.model, arm, task) for task in tasks]
+            self.progress.advance(steps)
+        else:
+            trained = train(
+                config.model,
+                arm,
+                tasks,
+                optimiser=config.optimiser_settings,
+                placement=self.placement,
+                checkpointer=_SharedCheckpoint(checkpoint, self.processes, self.progress.skip),
+                report=self.progress.advance,
+            )
         runs = dict(zip(group, trained, strict=True))
         for spec in self.missing(list(runs)):
             write = functools.partial(self._write, spec, runs[spec])

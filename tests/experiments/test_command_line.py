@@ -115,7 +115,7 @@ def test_help_shows_the_defaults_of_the_preset_and_examples(monkeypatch, capsys)
     assert "(default: None)" not in text
     assert text.count("python -m experiments compare --") == 2
     text = _help(monkeypatch, capsys, "--preset", "standard")
-    assert "optimiser steps of one run. (default: bias 600; linear 600; unet 500)" in text
+    assert "optimiser steps of one run. (default: bias 200; linear 200; unet 500)" in text
     text = _help(monkeypatch, capsys, "--preset", "standard", "--model", "unet")
     assert "optimiser steps of one run. (default: 500)" in text
 
@@ -125,7 +125,7 @@ def test_an_option_that_is_the_default_of_one_model_changes_the_others(monkeypat
     monkeypatch.setattr(command_line, "run", lambda configs, *where, **how: asked.extend(configs))
     _call(monkeypatch, "compare", "--preset", "standard", "--steps", "500")
     assert [config.steps for config in asked] == [500, 500, 500]
-    assert [config.batch_size for config in asked] == [32, 16, 16]
+    assert [config.batch_size for config in asked] == [64, 64, 16]
 
 
 def test_losses_are_known_in_any_case_and_ce_is_bce(monkeypatch):

@@ -14,16 +14,32 @@ from experiments.presets import PRESETS, resolve
 from experiments.runs.plan import final_runs, tuning_runs
 
 
-def test_standard_is_the_protocols_two_hour_design():
+def test_standard_is_the_protocol():
     config = resolve("standard")
-    assert config.losses == ("bce", "dice", "squared_dice", "dice+bce")
+    assert config.losses == ("bce", "dice", "dice+bce")
     assert config.fractions == (0.05, 0.01, 0.003)
-    assert config.learning_rates == (1e-3, 3e-3, 1e-2)
+    assert config.learning_rates == (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
     assert (config.steps, config.batch_size, config.image_size) == (500, 16, 64)
-    assert (config.seeds, config.test_images) == (7, 512)
+    assert (config.seeds, config.tuning_seeds, config.test_images) == (20, 3, 512)
+    # New images in every step, and rates beyond the grid until the best is interior.
+    assert config.train_images is None
     assert config.extend_grid
-    assert len(tuning_runs(config)) == 4 * 3 * 3
-    assert len(final_runs(config)) == 4 * 3 * 7
+    assert len(tuning_runs(config)) == 3 * 3 * 6 * 3
+    assert len(final_runs(config)) == 3 * 3 * 20
+
+
+def test_an_arm_sets_what_it_names_and_nothing_else():
+    config = resolve("collapse")
+    arm = config.of_arm("dice,smooth=1,rate=0.01,clip=1")
+    changed = {
+        name: value
+        for name, value in dataclasses.asdict(arm).items()
+        if value != getattr(config, name)
+    }
+    expected = {"losses": ("dice",), "learning_rates": (0.01,), "smooth": 1.0, "clip_norm": 1.0}
+    assert changed == expected
+    assert len(config.losses) == len({config.of_arm(arm) for arm in config.losses}) == 20
+    assert config.trained_steps == 80
 
 
 def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
@@ -31,7 +47,7 @@ def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
     assert set(full.losses) >= set(LOSSES) - {"log_dice", "log_cosh_dice"} | {"dice+bce"}
     assert (max(full.fractions), min(full.fractions)) == (0.2, 0.0005)
     plain = dataclasses.replace(
-        full, losses=PRESETS["standard"]["unet"].losses, fractions=(0.05, 0.01, 0.003)
+        full, losses=("bce", "dice", "squared_dice", "dice+bce"), fractions=(0.05, 0.01, 0.003)
     )
     changed = {}
     for name, models in PRESETS.items():
@@ -45,8 +61,8 @@ def test_full_is_every_arm_down_to_the_smallest_fraction_and_one_change_each():
     assert changed.pop("full-empty-per-sample") == {"empty_share", "pooling"}
     assert changed.pop("full-sgd") == {"optimiser", "learning_rates"}
     assert all(len(names) == 1 for names in changed.values())
-    # Every preset can be run with every model.
-    assert all(set(models) == set(MODELS) for models in PRESETS.values())
+    # Every one of them can be run with every model.
+    assert all(set(models) == set(MODELS) for name, models in PRESETS.items() if "full" in name)
 
 
 def test_a_study_of_before_is_read_as_it_was_run():
@@ -54,9 +70,10 @@ def test_a_study_of_before_is_read_as_it_was_run():
     path = Path(__file__).parents[2] / "experiments" / "results" / "quick" / "config.json"
     held = json.loads(path.read_text())
     settings = held["study"] if "study" in held else held["tiers"][0]
-    assert StudyConfig.from_json(settings) == PRESETS["quick"]["unet"]
-    old = {k: settings[k] for k in ("losses", "model", "fractions", "seeds", "image_size")}
-    assert StudyConfig.from_json(old) == PRESETS["quick"]["unet"]
+    before = {"train_images": 256, "tuning_seeds": 3}
+    assert StudyConfig.from_json(settings) == dataclasses.replace(
+        PRESETS["quick"]["unet"], **before
+    )
 
 
 def test_objects_follow_from_the_fraction_where_their_size_is_fixed():
@@ -98,7 +115,16 @@ def test_settings_survive_json():
         ({"shape": "star"}, ["shape", "'star'", "ellipse", "posterior"]),
         ({"pooling": "pixel"}, ["pooling", "'pixel'", "batch, sample"]),
         ({"initial_bias": "zero"}, ["initial_bias", "'zero'", "half, prior"]),
-        ({"optimiser": "lion"}, ["optimiser", "'lion'", "adam, sgd"]),
+        ({"optimiser": "lion"}, ["optimiser", "'lion'", "adam, sgd, rest"]),
+        ({"optimiser": "rest"}, ["rest", "bias and linear", "--model linear"]),
+        ({"model": "linear", "batch_size": 8}, ["one batch", "64 and 8"]),
+        ({"losses": ("dice,clap=1",)}, ["option", "'clap'", "did you mean 'clip'"]),
+        ({"losses": ("dice,clip=x",)}, ["clip", "'x'", "dice,clip=1"]),
+        ({"losses": ("dice,pooling=pixel",)}, ["pooling", "'pixel'"]),
+        ({"losses": ("dice,beta2=1",)}, ["beta2", "[0, 1)"]),
+        ({"clip_norm": 0.0}, ["clip_norm", "positive"]),
+        ({"stop_after": 500}, ["stop_after 500", "steps 200"]),
+        ({"first_seed": -1}, ["first_seed", "at least 0"]),
         ({"smooth": -1.0}, ["smooth", "at least 0 pixels", "-1"]),
         ({"smooth": float("inf")}, ["smooth", "inf"]),
         ({"label_noise": -0.5}, ["label_noise", "-0.5"]),
@@ -116,7 +142,7 @@ def test_settings_survive_json():
         ({"object_pixels": 0}, ["object_pixels", "0"]),
         ({"learning_rates": (0.0,)}, ["learning rate", "positive"]),
         ({"learning_rates": (0.1, 0.01)}, ["ascend"]),
-        ({"batch_size": 1000}, ["batch_size", "train_images"]),
+        ({"batch_size": 1000, "train_images": 256}, ["batch_size", "train_images"]),
         ({"nonsense": 3}, ["nonsense"]),
     ],
 )

@@ -1,5 +1,6 @@
 """A training that is cut off goes on from its checkpoint and ends with the same, bit for bit."""
 
+import dataclasses
 import errno
 import os
 
@@ -9,9 +10,9 @@ import pytest
 
 from experiments.learning.arms import parse_arm
 from experiments.learning.checkpoints import Checkpoint
-from experiments.learning.training import Task, train
-from experiments.runs.data import splits
-from experiments.runs.study import batch_order
+from experiments.learning.optimisers import Optimiser
+from experiments.learning.training import Task, schedule, train
+from experiments.runs.batches import batches_of
 from tests.experiments.conftest import TINY
 
 LIKE = (np.int64(0), {"a": np.zeros(3, np.float32), "b": np.zeros((2, 2))})
@@ -126,11 +127,11 @@ class _CutOff:
             raise _Cut
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("optimiser", [Optimiser("adam"), Optimiser("sgd")])
 @pytest.mark.parametrize("scanned", [False, True])
 def test_a_training_cut_off_twice_ends_as_an_unbroken_one(make, scanned, optimiser):
-    order = np.tile(batch_order(TINY, 0), (4, 1))
-    tasks = [Task(splits(TINY, 0.1, 0)[0], order, 0, rate) for rate in (0.01, 0.1)]
+    batches = batches_of(dataclasses.replace(TINY, steps=32), 0.1, 0)
+    tasks = [Task(batches, rate * schedule(32), 0) for rate in (0.01, 0.1)]
     tasks = tasks if scanned else tasks[:1]
 
     def training(checkpointer=None):
@@ -150,7 +151,7 @@ def test_a_training_cut_off_twice_ends_as_an_unbroken_one(make, scanned, optimis
             resumed = training(checkpointer)
         steps.append(checkpointer.restored)
     assert steps[0] is None
-    assert 0 < steps[1] < steps[2] < len(order)
+    assert 0 < steps[1] < steps[2] < 32
     for a, b in zip(unbroken, resumed, strict=True):
         assert same(a.history, b.history)
         assert same(a.parameters, b.parameters)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from experiments.learning.evaluation import average_precision, best_threshold, evaluate
+from experiments.learning.evaluation import average_precision, evaluate
+from experiments.learning.thresholds import PixelCounts, best_threshold
 
 
 def _draw(seed, count=12, size=16, fraction=0.1):
@@ -55,7 +56,7 @@ def test_threshold_is_tuned_on_validation_and_scored_on_test(evaluation):
         return (2 * hit / size).mean()
 
     scores = [score(z, y, level) for level in grid]
-    level, reached = best_threshold(z, y)
+    level, reached = best_threshold(PixelCounts.of(z, y))
     assert reached == pytest.approx(max(scores))
     assert score(z, y, level) == pytest.approx(max(scores))
     assert evaluation.metrics["validation_dice_tuned"] == pytest.approx(max(scores))
@@ -201,7 +202,10 @@ def test_a_diverged_run_has_names_but_no_numbers():
     assert result.diverged
     assert not whole.diverged
     assert result.metrics.keys() == whole.metrics.keys()
-    assert {k for k, v in result.metrics.items() if not np.isnan(v)} == {"empty_images"}
+    assert {k for k, v in result.metrics.items() if not np.isnan(v)} == {
+        "empty_images",
+        "dice_chance",
+    }
     assert all(np.isnan(v).all() for k, v in result.per_image.items() if k != "size")
 
 

@@ -1,5 +1,7 @@
 """One run: both ways of training agree, and its history is what theory and autodiff say."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,15 @@ import pytest
 import dice_jax as dj
 from experiments.learning.arms import arm_sums, parse_arm
 from experiments.learning.training import Task, diagnose, schedule, train
-from experiments.runs.data import splits
-from experiments.runs.study import batch_order
+from experiments.runs.batches import batches_of
 from tests.experiments.conftest import TINY
+
+FRESH = dataclasses.replace(TINY, train_images=None)
 
 
 def _tasks(rates=(1e-3, 3e-3)):
     return [
-        Task(splits(TINY, 0.1, seed)[0], batch_order(TINY, seed), seed, rate)
+        Task(batches_of(TINY, 0.1, seed), rate * schedule(TINY.steps), seed)
         for seed, rate in enumerate(rates)
     ]
 
@@ -49,8 +52,7 @@ def test_training_is_reproducible_bit_for_bit_and_reports_every_step():
 
 
 def test_training_learns():
-    config_steps = np.tile(batch_order(TINY, 0), (25, 1))
-    task = Task(splits(TINY, 0.1, 0)[0], config_steps, 0, 0.1)
+    task = Task(batches_of(FRESH, 0.1, 0), 0.1 * schedule(200), 0)
     loss = train("linear", parse_arm("bce"), [task], scanned=False)[0].history["loss"]
     assert loss[-20:].mean() < 0.6 * loss[:5].mean()
 

@@ -98,6 +98,13 @@ def test_what_was_run_is_said():
         ({"pooling": "sample"}, "pools each image on its own"),
         ({"initial_bias": "prior"}, "starting at p = π"),
         ({"optimiser": "sgd"}, "SGD (momentum 0.9) steps"),
+        ({}, "and new training images in every step"),
+        ({"train_images": 96}, "Per seed 96 training, 64 validation and 128 test images. All"),
+        ({"steps": 500, "stop_after": 80}, "80 Adam steps of 8 images"),
+        (
+            {"model": "linear", "optimiser": "rest", "train_images": 8},
+            "solved to rest by BFGS on all 8 training images",
+        ),
     ],
 )
 def test_settings_are_told(changes, words):
@@ -116,7 +123,7 @@ def test_a_users_own_images_are_named_and_the_command_points_to_them(monkeypatch
         "fractions": (0.03461,), "image_size": 32, "image_width": 40, "train_images": 22,
         "validation_images": 10, "test_images": 8, "data": "my images", "data_digest": "fed667",
     }  # fmt: skip
-    config = dataclasses.replace(study(), **measured, batch_size=4)
+    config = dataclasses.replace(study(), **measured, batch_size=4, tuning_seeds=1)
     said = " ".join(methods([made_model(config, SCORES)]))
     assert "The images in my images, 32×40 pixels." in said
     assert "22 training, 10 validation and 8 test images, split by their names" in said

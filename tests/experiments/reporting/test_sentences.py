@@ -176,4 +176,4 @@ def test_limits_speak_of_this_study():
     assert "say nothing of other images" in " ".join(limits([made_model(own, {})]))
     enough = " ".join(limits([made_model(study(learning_rates=(0.1,)), {})]))
     assert "wide intervals" not in enough
-    assert "one learning rate (0.1; U-Net)" in enough
+    assert "U-Net: every loss was trained at one learning rate (0.1)" in enough

@@ -1,5 +1,6 @@
 """The plan of a study: its runs, and the learning rates that are chosen for them."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -45,30 +46,67 @@ def test_learning_rates_are_chosen_by_score_and_extended_at_an_edge():
     )
     scores = _scored(config, {"bce": 1e-2, "dice": 3e-3})
     assert chosen_rates(config, scores) == {("bce", 0.05): 1e-2, ("dice", 0.05): 3e-3}
-    (extra,) = tuning_extension(config, scores)
-    assert (extra.loss, extra.learning_rate) == ("bce", 0.033)
-    assert chosen_rates(config, {**scores, extra: 0.95})["bce", 0.05] == 0.033
-    (low,) = tuning_extension(config, _scored(config, {"bce": 1e-3, "dice": 3e-3}))
-    assert low.learning_rate == 0.00033
+    extra = tuning_extension(config, scores)
+    assert {(spec.loss, spec.learning_rate) for spec in extra} == {("bce", 0.033)}
+    assert len({spec.seed for spec in extra}) == len(extra) == config.tuning_seeds
+    scores |= dict.fromkeys(extra, 0.95)
+    assert chosen_rates(config, scores)["bce", 0.05] == 0.033
+    # The new rate is the best and at the edge: there is another one, until the best is interior.
+    further = tuning_extension(config, scores)
+    assert {spec.learning_rate for spec in further} == {0.11}
+    assert tuning_extension(config, scores | dict.fromkeys(further, 0.2)) == []
+    low = tuning_extension(config, _scored(config, {"bce": 1e-3, "dice": 3e-3}))
+    assert {spec.learning_rate for spec in low} == {0.00033}
+
+
+def test_a_loss_that_never_learns_is_not_extended_for_ever():
+    config = StudyConfig(
+        losses=("dice",), fractions=(0.05,), learning_rates=(1e-3, 1e-2), extend_grid=True
+    )
+    scores = dict.fromkeys(tuning_runs(config), 0.0)
+    rounds = 0
+    while extra := tuning_extension(config, scores):
+        scores |= dict.fromkeys(extra, 0.0)
+        rounds += 1
+    assert rounds == 6
+    assert {spec.learning_rate < 1e-3 for spec in set(scores) - set(tuning_runs(config))} == {True}
+
+
+def test_the_mean_over_seeds_decides_and_a_collapse_counts():
+    config = StudyConfig(losses=("dice",), fractions=(0.05,), learning_rates=(1e-3, 1e-2))
+    assert config.tuning_seeds == 3
+    # The larger rate is better in two seeds of three, and collapses in the third.
+    scores = {
+        spec: {1e-3: (0.7, 0.7, 0.7), 1e-2: (0.8, 0.8, 0.1)}[spec.learning_rate][spec.seed % 10]
+        for spec in tuning_runs(config)
+    }
+    assert chosen_rates(config, scores)["dice", 0.05] == 1e-3
+
+
+def test_an_arm_with_its_own_rate_is_not_tuned():
+    config = StudyConfig(losses=("bce", "dice,rate=0.033"), fractions=(0.05,))
+    assert {spec.loss for spec in tuning_runs(config)} == {"bce"}
+    scores = {spec: spec.learning_rate for spec in tuning_runs(config)}
+    assert chosen_rates(config, scores) == {("bce", 0.05): 1e-2, ("dice,rate=0.033", 0.05): 0.033}
 
 
 def test_a_diverged_learning_rate_is_never_chosen():
     config = StudyConfig(losses=("dice",), fractions=(0.05,), learning_rates=(1e-3, 1e-2))
-    first, second = tuning_runs(config)
-    assert chosen_rates(config, {first: 0.0, second: float("nan")})["dice", 0.05] == 1e-3
-    assert chosen_rates(config, {first: float("nan"), second: 0.0})["dice", 0.05] == 1e-2
+    first, second = tuning_runs(dataclasses.replace(config, tuning_seeds=1))
+    assert chosen_rates(config, {first: 0.1, second: float("nan")})["dice", 0.05] == 1e-3
+    assert chosen_rates(config, {first: float("nan"), second: 0.1})["dice", 0.05] == 1e-2
 
 
 def test_without_a_choice_nothing_is_tuned():
     config = resolve("quick", "bias")
     assert tuning_runs(config) == []
-    assert set(chosen_rates(config, {}).values()) == {0.2}
+    assert set(chosen_rates(config, {}).values()) == {1.0}
 
 
 def test_standard_runs_three_models_and_all_arms_on_the_cheap_ones():
     asked = study_configs("standard")
     assert [config.model for config in asked] == ["bias", "linear", "unet"]
-    assert [len(config.losses) for config in asked] == [10, 10, 4]
+    assert [len(config.losses) for config in asked] == [10, 10, 3]
     assert asked[2] == resolve("standard", "unet")
     # Cheapest first, and each step of the next is more work.
     costs = [step_cost(config) / config.batch_size for config in asked]
