@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -109,3 +110,15 @@ def test_every_page_with_python_is_tested():
     elsewhere = {"recipes", "scale", "start"}
     with_python = {p.stem for p in DOCS.glob("*.md") if blocks(p.stem)}
     assert with_python == {*PAGES, *elsewhere}
+
+
+def test_the_table_of_evaluate_is_what_the_notebook_printed():
+    notebook = json.loads((DOCS.parent / "experiments/notebooks/nuclei.ipynb").read_text())
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    printed = "".join("".join(o.get("text", "")) for o in outputs).splitlines()
+    page = (DOCS / "validation.md").read_text()
+    (table,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert len(table.splitlines()) == 15
+    kept = {line.rstrip() for line in printed}
+    rows = [line for line in table.splitlines() if "──" not in line]
+    assert not [line for line in rows if line not in kept]
