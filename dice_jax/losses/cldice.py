@@ -131,6 +131,9 @@ def cldice_loss(
     of each skeleton lies outside the other's mask. Gradient flows through S_p as well as p. The
     paper adds it to soft Dice.
 
+    Each class is a region of its own. To pool classes into one, as MONAI does, add their sums:
+    ``cldice_loss(sum(sums[..., c] for c in range(1, C)))`` with the `cldice_sums` of [..., C].
+
     Args:
         probabilities: [...], floating in [0, 1]; or `cldice_sums`, without ``targets`` and
             ``iterations``.

@@ -364,8 +364,15 @@ _log_cosh = jax.jit(log_cosh)
 def cross_entropy_loss(sums: RegionSums, *, weights: ArrayLike | None = None) -> jax.Array:
     r"""Categorical cross-entropy of the `RegionSums` of a softmax, per region.
 
-    Σ_c F_c / N with F_c = Σ −y_c·log p_c over the pixels; with class weights, as in PyTorch,
-    Σ_c w_c F_c / Σ_c w_c T_c. Equal to Optax's and PyTorch's mean over the (unmasked) pixels.
+    Σ_c F_c / N with F_c = Σ −y_c·log p_c over the pixels; with class weights it is
+    Σ_c w_c F_c / Σ_c w_c T_c. Of integer labels, both are PyTorch's means over the (unmasked)
+    pixels, and the first is Optax's.
+
+    With weights *and* soft labels PyTorch divides by other numbers. Its ``label_smoothing`` divides
+    by the weights of the hard labels: give the sums of the smoothed labels the targets of the hard
+    ones, ``dataclasses.replace(smoothed, target=hard.target)``. For probabilities it divides by N:
+    weight the sums, ``dataclasses.replace(sums, foreground_cross_entropy=w *
+    sums.foreground_cross_entropy)``, and leave ``weights`` out.
 
     Args:
         sums: with the classes on the last axis, from `softmax_region_sums`.

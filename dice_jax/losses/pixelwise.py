@@ -323,8 +323,9 @@ def unified_focal_loss(
     1 − TI_0 and (1 − TI_c)^(1−γ), TI the Tversky index with 1 − δ on false positives and δ on false
     negatives.
 
-    The symmetric form needs no function of its own: ``softmax_focal_loss`` with alpha [1 − δ, δ]
-    and ``focal_tversky_loss``.
+    For one channel z give the two classes ``jnp.stack([jnp.zeros_like(z), z], -1)``, whose softmax
+    is the sigmoid of z. The symmetric form needs no function of its own: ``softmax_focal_loss``
+    with alpha [1 − δ, δ] and ``focal_tversky_loss``.
 
     Args:
         logits: [..., C], floating, classes last, the background first; or `unified_focal_sums`,

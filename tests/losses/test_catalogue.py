@@ -156,3 +156,20 @@ def test_wrong_options_are_named():
             loss(jnp.zeros(3), jnp.zeros(3))
     with pytest.raises(TypeError, match="probabilities must be floating"):
         dj.noise_robust_dice_loss([1, 0], [1, 0])
+
+
+def test_cldice_pooled_over_classes():
+    """The line of the docstring: one precision and one sensitivity for all classes."""
+    rng = np.random.default_rng(5)
+    p = rng.random((6, 7, 3)).astype(np.float32)
+    y = (rng.random((6, 7, 3)) < 0.4).astype(np.float32)
+    sums = dj.cldice_sums(p, y, axis=(0, 1), iterations=1)
+    pooled = dj.cldice_loss(sum(sums[..., c] for c in range(1, 3)), smooth=0.5)
+    above = np.zeros(2)
+    below = np.zeros(2)
+    for c in range(1, 3):
+        s_p, s_y = (reference.soft_skeleton(x[..., c], iterations=1) for x in (p, y))
+        above += [np.sum(s_p * y[..., c]), np.sum(s_y * p[..., c])]
+        below += [np.sum(s_p), np.sum(s_y)]
+    a, b = (above + 0.5) / (below + 0.5)
+    np.testing.assert_allclose(pooled, 1 - 2 * a * b / (a + b), rtol=1e-5)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import dice_jax as dj
-from tests.support import oracles
+from tests.support import oracles, reference
 
 PIXELS = (4, 5)
 
@@ -161,3 +161,76 @@ def test_wrong_arguments_say_what_is_expected(example):
         dj.unified_focal_loss(logits, labels, delta=-0.1)
     with pytest.raises(ValueError, match=r"labels\[\.\.\., 0\]"):
         dj.softmax_focal_loss(logits, labels[..., None], gamma=2.0)
+
+
+# Soft labels.
+
+
+def soft_problem(seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, 2, (3, 4, 3)).astype(np.float32)
+    return z, rng.dirichlet(np.ones(3), (3, 4)).astype(np.float32)
+
+
+def soft_focal(z, y, *, gamma, alpha):
+    log_p = reference.log_softmax(z)
+    return -np.sum(y * alpha * (1 - np.exp(log_p)) ** gamma * log_p, -1)
+
+
+def soft_top_k(z, y, *, fraction):
+    losses = np.sort(-np.sum(y * reference.log_softmax(z), -1).ravel())
+    return losses[-round(fraction * losses.size) :].mean()
+
+
+ALPHA = np.array([0.5, 1.0, 2.0], np.float32)
+SOFT = {
+    "focal": (
+        lambda z, y: dj.softmax_focal_loss(z, y, gamma=2.0, alpha=ALPHA).sum(),
+        lambda z, y: soft_focal(z, y, gamma=2.0, alpha=ALPHA).sum(),
+    ),
+    "top-k": (
+        lambda z, y: dj.top_k_cross_entropy_loss(z, y, fraction=0.25),
+        lambda z, y: soft_top_k(z, y, fraction=0.25),
+    ),
+}
+
+
+@pytest.mark.parametrize(("loss", "oracle"), SOFT.values(), ids=SOFT)
+def test_soft_labels_have_the_formula_s_value_and_slope(loss, oracle):
+    z, y = soft_problem()
+    value, gradient = jax.value_and_grad(loss)(z, y)
+    np.testing.assert_allclose(value, oracle(z, y), rtol=1e-5)
+    direction = np.random.default_rng(1).normal(size=z.shape)
+    up, down = (oracle(z.astype(np.float64) + s * direction, y) for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(np.sum(gradient * direction), (up - down) / 2e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [loss for loss, _ in SOFT.values()], ids=SOFT)
+def test_one_hot_labels_are_hard_labels_and_what_is_no_label_is_loud(loss):
+    z, _ = soft_problem()
+    labels = np.arange(12).reshape(3, 4) % 3
+    one_hot = reference.one_hot(labels, 3).astype(np.float32)
+    np.testing.assert_allclose(loss(z, one_hot), loss(z, labels), rtol=1e-6)
+    gray = np.where(one_hot == 1, 255.0, one_hot)
+    with pytest.raises(ValueError, match=r"labels must be in \[0, 1\]"):
+        loss(z, gray)
+    assert np.isnan(jax.jit(loss)(z, gray))
+
+
+def test_unified_focal_loss_of_one_channel():
+    """The two classes of the docstring's line; by hand from the probabilities of a sigmoid."""
+    rng = np.random.default_rng(3)
+    z, y = rng.normal(size=9).astype(np.float32), rng.integers(0, 2, 9)
+    p = reference.sigmoid(z)
+    delta, gamma, smooth = 0.6, 0.5, 1.0
+    focal = np.mean(np.where(y == 1, -delta * np.log(p), -(1 - delta) * p**gamma * np.log(1 - p)))
+
+    def tversky(p, y):
+        hit, false, missed = np.sum(p * y), np.sum(p * (1 - y)), np.sum((1 - p) * y)
+        return (hit + smooth) / (hit + (1 - delta) * false + delta * missed + smooth)
+
+    overlap = (1 - tversky(1 - p, 1 - y) + (1 - tversky(p, y)) ** (1 - gamma)) / 2
+    loss = dj.unified_focal_loss(jnp.stack([jnp.zeros_like(z), z], -1), y)
+    np.testing.assert_allclose(loss, (focal + overlap) / 2, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"logits must have the background.*write jnp\.stack"):
+        dj.unified_focal_loss(z[:, None], y)
