@@ -37,8 +37,8 @@ PAGES = {
     "sums": Page(
         "Sums",
         ("sums.region", "sums.additive"),
-        "The one pass over the pixels. Every index and every loss of [Losses of "
-        "sums](losses.md) is a function of what these return.",
+        "These functions read the pixels once. Every index, and every loss of [Losses of "
+        "sums](losses.md), is a function of what they return.",
     ),
     "losses": Page(
         "Losses of sums",
@@ -49,8 +49,8 @@ PAGES = {
     "indices": Page(
         "Indices",
         ("losses.indices",),
-        "Overlap in [0, 1]. Of soft sums it is what a loss is made of; of the sums of a hard mask "
-        "it is a metric.",
+        "An index is an overlap in [0, 1]. Computed from probabilities, it is the basis of a loss. "
+        "Computed from a hard mask, it is a metric.",
     ),
     "array_losses": Page(
         "Losses of arrays",
@@ -71,13 +71,14 @@ PAGES = {
     "objects": Page(
         "Objects and pyramids",
         ("sums.instances", "images.components", "losses.supervision", "losses.means"),
-        "Sums per object, one loss over several resolutions, and a mean over what is present.",
+        "Sums per object, one loss over several resolutions, and a mean over the regions that are "
+        "present.",
     ),
     "scale": Page(
         "Scale",
         ("sums.accumulation", "sums.streaming", "sums.convolutions", "_pass.choice"),
-        "The gradient of everything in one piece, at the memory of one piece: see "
-        "[Scale](../scale.md).",
+        "The gradient of a whole batch or a whole image, in the memory of one microbatch or one "
+        "tile: see [Scale](../scale.md).",
     ),
     "metrics": Page(
         "Metrics",
@@ -92,7 +93,8 @@ PAGES = {
             "metrics.reliability",
             "metrics.objects",
         ),
-        "Evaluation: what is not an [index](indices.md) of hard sums already.",
+        "Metrics that compare a prediction with the truth. Overlaps such as Dice and IoU are "
+        "[indices](indices.md) of the sums of hard masks.",
     ),
     "analysis": Page(
         "Analysis",
@@ -128,7 +130,7 @@ PAGES = {
     "plots": Page(
         "Plots",
         ("analysis.plots",),
-        "Pictures with Matplotlib (`pip install 'dice_jax[analysis]'`). Each draws on axes and "
+        "Pictures with Matplotlib (the extra `analysis`). Each draws on axes and "
         "returns them; none calls `show`.",
     ),
 }
