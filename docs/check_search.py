@@ -40,9 +40,12 @@ SEARCHES = {
     "shard_map": ("scale.html",),
     "semantic versions": ("stability.html",),
     "half precision": ("concepts.html",),
+    "validation": ("validation.html",),
     "own images": ("your-own-images.html",),
     "evaluate": ("validation.html", "your-own-images.html"),
     "missed object": ("validation.html",),
+    "nifti": ("your-own-images.html", "validation.html"),
+    "medpy": ("coming-from/medpy.html",),
     "best threshold": ("api/metrics.html", "choosing.html", "validation.html"),
 }
 
