@@ -29,3 +29,9 @@ def _forget_programs():
     """Free the memory of a module's programs; the directory above still has them."""
     yield
     jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    """Put modules with slow tests first, so that the workers end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

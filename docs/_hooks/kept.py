@@ -1,4 +1,4 @@
-"""Keeps what takes long to make (pictures, executed notebooks) between builds of the site.
+"""Keeps what takes long to make (the gallery's pictures) between builds of the site.
 
 A thing is made again when its own source or the code of the library has changed. Docstrings and
 comments are no code: while you edit them, `mkdocs serve` does not draw or train anything again.

@@ -1,65 +1,87 @@
-"""Makes a page of each notebook: as it is stored with its outputs, or executed without.
+"""Makes a page of each notebook, from the outputs that are stored in it.
 
-The size is that of the notebook's own `DICE_JAX_NOTEBOOK_SIZE`: "tiny" unless the environment says
-otherwise, so that a build takes seconds; the published site is built with "quick".
+Run a notebook, and store its outputs anew: python docs/_hooks/notebooks.py article
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import os
-import sys
+import platform
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-# The site's builder loads this file by its path, without the folder beside it.
-sys.path.append(str(Path(__file__).parent))
-import kept
-
-__all__ = ["execute", "on_files"]
+__all__ = ["code_of", "on_files", "run", "store"]
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "experiments" / "notebooks"
-_SIZE = "DICE_JAX_NOTEBOOK_SIZE"
 
 
-def execute(path: Path, size: str) -> Any:
-    """Run a notebook from top to bottom, or take what that gave the last time.
+def run(path: Path, folder: Path, size: str | None = None) -> Any:
+    """Run a notebook from top to bottom.
 
     Args:
         path: the notebook.
-        size: its size, a word that it knows.
+        folder: where it runs; what it writes goes there.
+        size: the ``DICE_JAX_NOTEBOOK_SIZE`` of the run; ``None``: the notebook's own default.
 
     Returns:
         The notebook with its outputs.
     """
     import nbformat
-
-    sources = [path.read_text(encoding="utf-8"), size, *map(kept.code, ("dice_jax", "experiments"))]
-    made = kept.kept(path.name, sources, lambda: _run(path, size))
-    return nbformat.reads(made.decode(), as_version=4)
-
-
-def _run(path: Path, size: str) -> bytes:
-    import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
+    environment = {
+        **os.environ,
+        "DICE_JAX_NOTEBOOK_OUT": "study",
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+        # The outputs must not depend on what the terminal can show.
+        "TERM": "dumb",
+    }
+    if size is not None:
+        environment["DICE_JAX_NOTEBOOK_SIZE"] = size
+    client = NotebookClient(notebook, timeout=3600, kernel_name="python3")
+    if os.name == "posix":
+        # Not over TCP, where the kernel warns of listeners. A socket's path must be short.
+        kernel: Any = client.create_kernel_manager()
+        kernel.transport, kernel.ip = "ipc", tempfile.mkdtemp() + "/kernel"
+    client.execute(cwd=str(folder), env=environment)
+    return notebook
+
+
+def code_of(notebook: Any) -> str:
+    """Hash the code of a notebook: stored outputs belong to one code."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def store(path: Path) -> None:
+    """Run a notebook at its default size and write it with its outputs, and what it ran on."""
+    import nbformat
+
+    import dice_jax
+
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        environment = {
-            _SIZE: size,
-            "DICE_JAX_NOTEBOOK_OUT": "study",
-            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
-            # The page must not depend on what the reader's terminal can show.
-            "TERM": "dumb",
-        }
-        client = NotebookClient(notebook, timeout=1800, kernel_name="python3")
-        if os.name == "posix":
-            # Not over TCP, where the kernel warns of listeners.
-            kernel = client.create_kernel_manager()
-            kernel.transport, kernel.ip = "ipc", f"{folder}/kernel"
-        client.execute(cwd=folder, env={**os.environ, **environment})
-    return nbformat.writes(notebook).encode()
+        notebook = run(path, Path(folder))
+    for cell in notebook.cells:
+        # Progress bars and other news of the run are no result.
+        cell.get("metadata", {}).pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+    notebook.metadata["dice_jax"] = {
+        "code": code_of(notebook),
+        "version": dice_jax.__version__,
+        "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}",
+        "minutes": round((time.monotonic() - start) / 60, 1),
+    }
+    part = path.with_suffix(".part")
+    nbformat.write(notebook, part)
+    part.replace(path)
 
 
 def on_files(files: Any, *, config: Any) -> Any:
@@ -69,29 +91,27 @@ def on_files(files: Any, *, config: Any) -> Any:
     from nbconvert import MarkdownExporter
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    size = os.environ.get(_SIZE, "tiny")
     for path in sorted(_FOLDER.glob("*.ipynb")):
-        stored = nbformat.read(path, as_version=4)
-        has_outputs = any(cell.get("outputs") for cell in stored.cells)
-        notebook = stored if has_outputs else execute(path, size)
-        for cell in notebook.cells:
-            # Progress bars and other news of the run are no result.
-            cell.outputs = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"]
+        notebook = nbformat.read(path, as_version=4)
         exporter = MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor])
         text, resources = exporter.from_notebook_node(
             notebook, {"unique_key": path.stem, "output_files_dir": path.stem}
         )
-        title, _, rest = text.partition("\n")
-        words = f"This page is `experiments/notebooks/{path.name}`, with its stored outputs."
-        if not has_outputs:
-            words = (
-                f"This page is `experiments/notebooks/{path.name}`, executed when the site was "
-                f"built, at the size `{size}`."
-            )
-        if size == "tiny" and not has_outputs:
-            words += " At that size everything runs, and scores of trained networks mean nothing."
-        page = f"{title}\n\n{words}\n{rest}"
+        # Beside the notebook stands docs/, on the site stand its pages.
+        title, _, rest = text.replace("](../../docs/", "](../").partition("\n")
+        ran = notebook.metadata.get("dice_jax")
+        words = f"This page is `experiments/notebooks/{path.name}`"
+        if ran is not None:
+            words += f", with the outputs of a run of {ran.minutes} minutes on {ran.machine}"
+        page = f"{title}\n\n{words}.\n{rest}"
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in resources["outputs"].items():
             files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Run notebooks and store their outputs.")
+    parser.add_argument("names", nargs="+", help="notebooks of experiments/notebooks, no suffix")
+    for name in parser.parse_args().names:
+        store(_FOLDER / f"{name}.ipynb")

@@ -1,0 +1,71 @@
+"""The notebooks run from top to bottom, at a tiny size; their stored outputs are of their code."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
+ALL = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.fixture
+def notebooks(hook):
+    return hook("notebooks")
+
+
+def _outputs(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def _text(outputs):
+    shown = [o.get("data", {}) for o in outputs]
+    words = [data.get("text/markdown", data.get("text/plain", "")) for data in shown]
+    return "\n".join([*words, *(o.get("text", "") for o in outputs)])
+
+
+def test_the_notebooks_are_those_that_the_tests_run():
+    assert [path.name for path in ALL] == ["article.ipynb", "imbalance_study.ipynb"]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_the_stored_outputs_are_those_of_the_code(notebooks, path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata["dice_jax"]["code"] == notebooks.code_of(notebook), (
+        f"the code has changed: python docs/_hooks/notebooks.py {path.stem}"
+    )
+    outputs = _outputs(notebook)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not re.search(r"/(?:root|home|tmp|work)/", json.dumps(outputs))
+    assert path.stat().st_size < 1_500_000
+    # The first code cell is all that a hosted notebook needs.
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert "pip" in first.source
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_article_runs(notebooks, tmp_path):
+    outputs = _outputs(notebooks.run(FOLDER / "article.ipynb", tmp_path, "tiny"))
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
+    text = _text(outputs)
+    # Two values, and Jaccard parallel to Dice.
+    assert "values of the gradient: [-0.07701048  0.03534907]" in text
+    assert "that of Jaccard, smooth / 2: 1.0000" in text
+    assert "C2   holds" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_imbalance_study_runs(notebooks, tmp_path):
+    outputs = _outputs(notebooks.run(FOLDER / "imbalance_study.ipynb", tmp_path, "tiny"))
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 2 + 3
+    text = _text(outputs)
+    assert "Dice at threshold 0.5 against BCE at its tuned threshold" in text
+    assert "predictions of theory (C1, C5, C7, C15)" in text
+    assert "dice_tuned_mean" in text
+    assert (tmp_path / "study" / "report.html").exists()
