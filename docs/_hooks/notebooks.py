@@ -9,8 +9,8 @@ import argparse
 import hashlib
 import os
 import platform
+import resource
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,6 @@ def store(path: Path) -> None:
 
     import dice_jax
 
-    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         notebook = run(path, Path(folder))
     for cell in notebook.cells:
@@ -73,11 +72,13 @@ def store(path: Path) -> None:
         cell.get("metadata", {}).pop("execution", None)
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     notebook.metadata["dice_jax"] = {
         "code": code_of(notebook),
         "version": dice_jax.__version__,
         "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}",
-        "minutes": round((time.monotonic() - start) / 60, 1),
+        # Of CPU time, because the machine may have other work.
+        "cpu_minutes": round((used.ru_utime + used.ru_stime) / 60, 1),
     }
     part = path.with_suffix(".part")
     nbformat.write(notebook, part)
@@ -102,7 +103,10 @@ def on_files(files: Any, *, config: Any) -> Any:
         ran = notebook.metadata.get("dice_jax")
         words = f"This page is `experiments/notebooks/{path.name}`"
         if ran is not None:
-            words += f", with the outputs of a run of {ran.minutes} minutes on {ran.machine}"
+            words += (
+                f", with the outputs of a run on {ran.machine}, which took {ran.cpu_minutes} "
+                "minutes of CPU time"
+            )
         page = f"{title}\n\n{words}.\n{rest}"
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in resources["outputs"].items():
@@ -111,7 +115,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 if __name__ == "__main__":
+    # One notebook a process: the CPU time is that of all children.
     parser = argparse.ArgumentParser(description="Run notebooks and store their outputs.")
-    parser.add_argument("names", nargs="+", help="notebooks of experiments/notebooks, no suffix")
-    for name in parser.parse_args().names:
-        store(_FOLDER / f"{name}.ipynb")
+    parser.add_argument("name", help="a notebook of experiments/notebooks, without suffix")
+    store(_FOLDER / f"{parser.parse_args().name}.ipynb")

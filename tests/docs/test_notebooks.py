@@ -27,7 +27,7 @@ def _text(outputs):
 
 
 def test_the_notebooks_are_those_that_the_tests_run():
-    assert [path.name for path in ALL] == ["article.ipynb", "imbalance_study.ipynb"]
+    assert [path.stem for path in ALL] == ["article", "imbalance_study", "nuclei"]
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
@@ -69,3 +69,16 @@ def test_imbalance_study_runs(notebooks, tmp_path):
     assert "predictions of theory (C1, C5, C7, C15)" in text
     assert "dice_tuned_mean" in text
     assert (tmp_path / "study" / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_nuclei_runs(notebooks, tmp_path):
+    outputs = _outputs(notebooks.run(FOLDER / "nuclei.ipynb", tmp_path, "tiny"))
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 6
+    text = _text(outputs)
+    assert "22 images of (256, 256), 8.4% foreground" in text
+    assert "6 cases, foreground in 6" in text
+    assert "numbers in the truth, connected components in the predictions" in text
+    assert "tversky_bce" in text
+    assert len((tmp_path / "study" / "bce.csv").read_text().splitlines()) == 7
