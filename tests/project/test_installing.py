@@ -115,7 +115,9 @@ def first_commands():
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = {}
     for path in pages:
-        block = re.search(r"^```bash\n(.*?)\n", path.read_text(), re.MULTILINE)
+        # A backslash at a line's end joins the next one.
+        text = re.sub(r"\\\n *", "", path.read_text())
+        block = re.search(r"^```bash\n(.*?)\n", text, re.MULTILINE)
         if block:
             found[path.stem] = block[1]
     return found
