@@ -63,6 +63,9 @@ from dice_jax.losses.soft_labels import jaccard_metric_loss as jaccard_metric_lo
 from dice_jax.losses.supervision import deep_supervision as deep_supervision
 from dice_jax.losses.wasserstein import WassersteinDiceSums as WassersteinDiceSums
 from dice_jax.losses.wasserstein import (
+    balanced_wasserstein_dice_loss as balanced_wasserstein_dice_loss,
+)
+from dice_jax.losses.wasserstein import (
     generalized_wasserstein_dice_loss as generalized_wasserstein_dice_loss,
 )
 from dice_jax.losses.wasserstein import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from dice_jax._core.safe_math import ratio
 from dice_jax.losses.of_arrays import ArraySums, Request, loss_of, share, sums_of, sums_or_arrays
 from dice_jax.sums.additive import option
 from dice_jax.sums.operands import (
+    Operands,
     class_indicators,
     class_operands,
     soft_probabilities,
@@ -24,6 +26,7 @@ from dice_jax.sums.operands import (
 
 __all__ = [
     "WassersteinDiceSums",
+    "balanced_wasserstein_dice_loss",
     "generalized_wasserstein_dice_loss",
     "generalized_wasserstein_dice_sums",
 ]
@@ -59,19 +62,12 @@ class WassersteinDiceSums(ArraySums):
     ) -> dict[str, jax.Array]:
         """Sum the Wasserstein distances over pooled pixels."""
         dtype = checks.accumulation_dtype(predictions, where)
-        distances = jnp.asarray(options[0], dtype)
-        largest = jnp.max(distances)
-        distances = ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
+        distances = _over_largest(options[0], dtype)
 
         def terms(
             p: jax.Array, labels: jax.Array, distances: jax.Array, *, axis: int
         ) -> dict[str, jax.Array]:
-            y = class_indicators(labels, distances.shape[0], dtype, axis=axis)
-            # Not in the accelerators' fast, short formats.
-            precision = jax.lax.Precision.HIGHEST
-            from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
-            p = soft_probabilities(p, dtype)
-            error = jnp.sum(jnp.moveaxis(from_label, -1, axis) * p, axis)
+            y, error = _errors(p, labels, distances, axis)
             background = jnp.take(y, 0, axis)
             return {"error": error, "size": 2 * (1 - background) * (1 - error) + error}
 
@@ -79,6 +75,25 @@ class WassersteinDiceSums(ArraySums):
         return weighted_sums(
             terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=(distances,)
         )
+
+
+def _over_largest(distances: ArrayLike, dtype: Any) -> jax.Array:
+    distances = jnp.asarray(distances, dtype)
+    largest = jnp.max(distances)
+    return ratio(distances, jnp.broadcast_to(largest, distances.shape), distances)
+
+
+def _errors(
+    p: jax.Array, labels: jax.Array, distances: jax.Array, axis: int
+) -> tuple[jax.Array, jax.Array]:
+    """The labels as indicators, and W: each pixel's Wasserstein distance from its label."""
+    dtype = distances.dtype
+    y = class_indicators(labels, distances.shape[0], dtype, axis=axis)
+    # Not in the accelerators' fast, short formats.
+    precision = jax.lax.Precision.HIGHEST
+    from_label = jnp.tensordot(y, distances, ((axis,), (0,)), precision=precision)
+    p = soft_probabilities(p, dtype)
+    return y, jnp.sum(jnp.moveaxis(from_label, -1, axis) * p, axis)
 
 
 def generalized_wasserstein_dice_sums(
@@ -181,6 +196,96 @@ def _request(
 ) -> Request | WassersteinDiceSums:
     if isinstance(probabilities, WassersteinDiceSums):
         return probabilities
+    operands, matrix = _checked(probabilities, labels, distances, axis, where)
+    return Request(WassersteinDiceSums, operands, {"distances": matrix})
+
+
+def balanced_wasserstein_dice_loss(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    distances: ArrayLike,
+    *,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+    smooth: ArrayLike = 1.0,
+) -> jax.Array:
+    r"""Wasserstein Dice loss in which small classes weigh more, of probabilities, per region.
+
+    1 − (2Σ_i a_i·(1 − W_i) + s) / (Σ_i a_i·(2 − W_i) + s), with W_i as in
+    `generalized_wasserstein_dice_loss` and a_i = 1/(n + 1), n the number of the region's pixels
+    that have pixel i's label. The background counts as every other class does. It is MONAI's
+    ``weighting_mode="GDL"``.
+
+    Args:
+        probabilities: [..., C], floating in [0, 1], classes last.
+        labels: integer [...] in 0 … C−1.
+        distances: [C, C], at least 0, with zeros on the diagonal: how bad it is to take one class
+            for another. Only their ratios matter.
+        axis: the axes of the pixel shape [...] that one region runs over (negative ones too);
+            ``None`` pools them all.
+        where: boolean or floating weight, broadcastable to [...]; 0 removes a pixel:
+            ``where=labels != 255``.
+        smooth: s, added above and below.
+
+    Returns:
+        An array of the shape of ``jnp.sum(labels, axis)``, in [0, 1]; 0 at 0/0. A label out of
+        range outside the mask makes its region NaN.
+
+    Raises:
+        TypeError: if a type is not one of those above.
+        ValueError: if shapes or an axis do not fit, ``distances`` is not a [C, C] matrix or, where
+            its values are known, one is negative or not finite or its diagonal is not 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> far = 1 - jnp.eye(2)
+        >>> p, y = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]]), jnp.array([0, 0, 1])
+        >>> loss = dj.balanced_wasserstein_dice_loss(p, y, far, smooth=0.0)
+        >>> print(f"{loss:.4f}")    # 0.25 / (2 · 2/3 + 1.5 · 1/2)
+        0.1200
+
+    References:
+        Fidon et al., Generalised Wasserstein Dice score (2017), https://arxiv.org/abs/1707.00478,
+        with the weights of Sudre et al. (2017), https://arxiv.org/abs/1707.03237.
+    """
+    operands, matrix = _checked(probabilities, labels, distances, axis, where)
+    checks.check_number("smooth", smooth)
+    checks.check_number("distances", matrix)
+    *arrays, axes = operands
+    return _balanced(*arrays, matrix, smooth, axes=axes)
+
+
+@partial(jax.jit, static_argnames="axes")
+def _balanced(
+    probabilities: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    distances: ArrayLike,
+    smooth: ArrayLike,
+    *,
+    axes: tuple[int, ...],
+) -> jax.Array:
+    dtype = checks.accumulation_dtype(probabilities, where)
+    shared = (_over_largest(distances, dtype),)
+
+    def terms(
+        p: jax.Array, labels: jax.Array, distances: jax.Array, *, axis: int
+    ) -> dict[str, jax.Array]:
+        y, error = _errors(p, labels, distances, axis)
+        return {"size": y, "error": y * jnp.expand_dims(error, axis)}
+
+    arrays, ndim = (probabilities, labels), labels.ndim
+    sums = weighted_sums(terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=shared)
+    weights = 1 / (sums["size"] + 1)
+    error = jnp.sum(weights * sums["error"], -1)
+    size = jnp.sum(weights * (2 * sums["size"] - sums["error"]), -1)
+    return share(error, size, jnp.asarray(smooth, dtype))
+
+
+def _checked(
+    probabilities: Any, labels: Any, distances: Any, axis: checks.Axis, where: ArrayLike | None
+) -> tuple[Operands, Any]:
     operands = class_operands(
         "probabilities", probabilities, labels, axis, where, unit=("probabilities",)
     )
@@ -197,4 +302,4 @@ def _request(
         matrix = np.asarray(distances)
         if np.any(np.diagonal(matrix) != 0):
             raise ValueError("distances must have zeros on the diagonal: a class is itself")
-    return Request(WassersteinDiceSums, operands, {"distances": matrix})
+    return operands, matrix
