@@ -13,6 +13,7 @@ from experiments.images.folder import Source
 from experiments.images.shapes import SHAPES
 from experiments.images.splitting import MOST_FOLDS, Splitting
 from experiments.learning.arms import ARM_OPTIONS, LOSSES, POOLINGS, SMOOTH, options_of
+from experiments.learning.class_arms import CLASS_LOSSES
 from experiments.learning.models import MODELS, STARTS
 from experiments.learning.optimisers import OPTIMISERS, Optimiser
 
@@ -20,11 +21,11 @@ __all__ = ["DATA_MEASURED", "DATA_OPTIONS", "ConfigError", "StudyConfig"]
 
 # What a user says about a folder of images.
 DATA_OPTIONS = (
-    "images", "masks", "mask_threshold", "foreground", "tile", "group", "split_file", "folds",
-    "gap",
+    "images", "masks", "mask_threshold", "foreground", "classes", "tile", "group", "split_file",
+    "folds", "gap",
 )  # fmt: skip
 # What is measured of it, and is no option.
-DATA_MEASURED = ("data_digest", "split", "channels")
+DATA_MEASURED = ("data_digest", "split", "channels", "class_values")
 
 # With fewer foreground pixels than this, one pixel decides the score (theory: the protocol).
 LEAST_FOREGROUND_PIXELS = 12
@@ -102,6 +103,9 @@ class StudyConfig:
             image are joined. Not set: masks/{id}.*, or {split}/masks/{id}.*.
         mask_threshold: a mask is foreground above this value.
         foreground: the values of a mask that are foreground. All others are background.
+        classes: take every value of the masks as a class, the smallest as the background, and
+            compare losses of softmax outputs: ce, dice, foreground_dice (without the background),
+            generalized_dice, focal, and sums such as foreground_dice+ce.
         tile: learn from square tiles of this height and width in pixels. Images may then have any
             size. They are evaluated whole: tile by tile, and stitched.
         group: a regular expression. Images in whose names it finds the same text stay together in
@@ -116,6 +120,7 @@ class StudyConfig:
         data_digest: a digest of those files. A study is not resumed with other images.
         split: the part of every image, a letter each, as it was when the study began.
         channels: of the images.
+        class_values: the values of the masks, by class.
     """
 
     losses: tuple[str, ...] = ("bce", "dice")
@@ -156,6 +161,7 @@ class StudyConfig:
     masks: str | None = None
     mask_threshold: float | None = None
     foreground: tuple[float, ...] = ()
+    classes: bool = False
     tile: int | None = None
     group: str | None = None
     split_file: str | None = None
@@ -164,6 +170,7 @@ class StudyConfig:
     data_digest: str | None = None
     split: str = ""
     channels: int = 1
+    class_values: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, with one line that says what to change."""
@@ -177,13 +184,14 @@ class StudyConfig:
                 )
         for name in ("learning_rates", "losses", "fractions"):
             _check_distinct(name, getattr(self, name))
+        known_losses = CLASS_LOSSES if self.classes else LOSSES
         for name, values, known in (
             ("model", (self.model,), MODELS),
             ("shape", (self.shape,), SHAPES),
             ("pooling", (self.pooling,), POOLINGS),
             ("initial_bias", (self.initial_bias,), STARTS),
             ("optimiser", (self.optimiser,), (*OPTIMISERS, REST)),
-            ("loss", "+".join(options_of(arm)[0] for arm in self.losses).split("+"), LOSSES),
+            ("loss", "+".join(options_of(arm)[0] for arm in self.losses).split("+"), known_losses),
             (
                 "option of a loss",
                 [o for arm in self.losses for o in options_of(arm)[1]],
@@ -234,12 +242,27 @@ class StudyConfig:
         self._check_data()
 
     def _check_data(self) -> None:
-        given = [name for name in DATA_OPTIONS if getattr(self, name) not in (None, ())]
+        given = [name for name in DATA_OPTIONS if getattr(self, name) not in (None, (), False)]
         if given and self.data is None:
             raise ConfigError(f"{given[0]} is for your own images: write --data with their folder")
         if self.mask_threshold is not None and self.foreground:
             raise ConfigError(
                 "mask_threshold and foreground both say what is foreground: leave out one of them"
+            )
+        if self.classes and (self.mask_threshold is not None or self.foreground):
+            raise ConfigError(
+                "classes takes every value of the masks: leave out mask_threshold and foreground"
+            )
+        if self.classes and self.optimiser == REST:
+            raise ConfigError(
+                f"optimiser {REST} is for one foreground: write --optimiser adam beside --classes"
+            )
+        if self.classes and (
+            self.label_noise or self.annotator_bias or self.initial_bias != "half"
+        ):
+            raise ConfigError(
+                "label_noise, annotator_bias and initial_bias prior are for one foreground: leave "
+                "them out beside classes"
             )
         if self.folds is not None and not 3 <= self.folds <= MOST_FOLDS:
             raise ConfigError(
@@ -256,8 +279,18 @@ class StudyConfig:
         """Where the user's own images lie."""
         assert self.data is not None
         return Source(
-            Path(self.data), self.images, self.masks, self.mask_threshold, self.foreground
+            Path(self.data),
+            self.images,
+            self.masks,
+            self.mask_threshold,
+            self.foreground,
+            self.classes,
         )
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a pixel: 1, or one for each class."""
+        return len(self.class_values) or 1
 
     @property
     def splitting(self) -> Splitting:

@@ -12,6 +12,7 @@ from experiments.config import DATA_MEASURED, DATA_OPTIONS, REST, StudyConfig
 from experiments.errors import ConfigError, unknown_name
 from experiments.images.measured import measured
 from experiments.learning.arms import canonical_name
+from experiments.learning.class_arms import CLASS_ARMS, class_name
 from experiments.learning.models import MODELS
 
 __all__ = ["MEASURED", "PRESETS", "resolve", "study_configs"]
@@ -244,7 +245,8 @@ def resolve(
         if name not in known:
             raise unknown_name("setting", name, known)
     if "losses" in given:
-        given["losses"] = tuple(map(canonical_name, given["losses"]))
+        written = class_name if given.get("classes") else canonical_name
+        given["losses"] = tuple(map(written, given["losses"]))
     if data is not None:
         given = _of_folder(Path(data), models[model], given, earlier)
     return dataclasses.replace(models[model], **given)
@@ -258,9 +260,9 @@ def _of_folder(
             if name in given:
                 raise ConfigError(f"{name} {why}: leave it out beside data {path}")
     data = os.path.normpath(path)
-    asked = dataclasses.replace(
-        StudyConfig(), data=data, **{name: given[name] for name in DATA_OPTIONS if name in given}
-    )
+    compared = {"losses": CLASS_ARMS} if given.get("classes") else {}
+    options = {name: given[name] for name in DATA_OPTIONS if name in given}
+    asked = dataclasses.replace(StudyConfig(), data=data, **compared, **options)
     found = measured(asked.source, asked.splitting, asked.tile, _stored_split(asked, earlier))
     # A preset's batch is meant for the preset's many images.
     whole = preset.optimiser == REST
@@ -271,7 +273,7 @@ def _of_folder(
         for field in dataclasses.fields(StudyConfig)
         if field.name in _SYNTHETIC
     }
-    return {"batch_size": batch, **turns, **given, **synthetic, **found, "data": data}
+    return {"batch_size": batch, **turns, **compared, **given, **synthetic, **found, "data": data}
 
 
 def _stored_split(asked: StudyConfig, earlier: Sequence[StudyConfig]) -> tuple[str, str] | None:

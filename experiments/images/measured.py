@@ -70,5 +70,6 @@ def measured(
         **counts,
         "data_digest": folder.digest,
         "split": split,
+        "class_values": folder.values,
         "channels": 1 if folder.images[0].ndim == 2 else folder.images[0].shape[2],
     }

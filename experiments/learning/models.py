@@ -15,19 +15,25 @@ from experiments.images.masks import gaussian_blur
 __all__ = ["MODELS", "STARTS", "Bias", "Linear", "UNet", "initialise", "start_of"]
 
 
+def _of_outputs(outputs: int) -> tuple[int, ...]:
+    return () if outputs == 1 else (outputs,)
+
+
 class Bias(nnx.Module):
     """One free number: the same logit for every pixel. Every loss's optimum is in closed form."""
 
     size_divisor: ClassVar[int] = 1
     sees_pixels: ClassVar[bool] = False
 
-    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
+    def __init__(
+        self, *, generator: np.random.Generator, channels: int = 1, outputs: int = 1
+    ) -> None:
         del generator, channels  # Starts at p = ½ for every seed.
-        self.bias = nnx.Param(jnp.zeros(()))
+        self.bias = nnx.Param(jnp.zeros(_of_outputs(outputs)))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images [B, H, W] or [B, H, W, C] to logits [B, H, W]."""
-        return jnp.broadcast_to(self.bias[...], images.shape[:3])
+        return jnp.broadcast_to(self.bias[...], (*images.shape[:3], *self.bias.shape))
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
@@ -42,10 +48,13 @@ class Linear(nnx.Module):
     sees_pixels: ClassVar[bool] = True
     scales: ClassVar[tuple[float, ...]] = (1.0, 2.0)
 
-    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
+    def __init__(
+        self, *, generator: np.random.Generator, channels: int = 1, outputs: int = 1
+    ) -> None:
         del generator  # Starts with all weights 0, p = ½, for every seed.
-        self.weights = nnx.Param(jnp.zeros(((1 + len(self.scales)) * channels,)))
-        self.bias = nnx.Param(jnp.zeros(()))
+        features = (1 + len(self.scales)) * channels
+        self.weights = nnx.Param(jnp.zeros((features, *_of_outputs(outputs))))
+        self.bias = nnx.Param(jnp.zeros(_of_outputs(outputs)))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images [B, H, W] or [B, H, W, C] to logits [B, H, W]."""
@@ -125,7 +134,9 @@ class UNet(nnx.Module):
     size_divisor: ClassVar[int] = 4
     sees_pixels: ClassVar[bool] = True
 
-    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None:
+    def __init__(
+        self, *, generator: np.random.Generator, channels: int = 1, outputs: int = 1
+    ) -> None:
         def block(inputs: int, outputs: int) -> _Block:
             return _Block(inputs, outputs, generator=generator)
 
@@ -133,7 +144,7 @@ class UNet(nnx.Module):
         self.bottom = block(32, 32)
         self.shrink_2, self.up_2 = block(32, 16), block(32, 16)
         self.shrink_1, self.up_1 = block(16, 8), _conv(16, 8, generator)
-        self.head = _conv(8, 1, generator, size=1)
+        self.head = _conv(8, outputs, generator, size=1)
         # A small head: every seed starts at p ≈ ½, where theory's C5 gives the shares.
         self.head.kernel[...] = self.head.kernel[...] * 0.1
 
@@ -144,7 +155,8 @@ class UNet(nnx.Module):
         quarter = self.bottom(self.down_4(_halve(half)))
         half = self.up_2(jnp.concatenate([_double(self.shrink_2(quarter)), half], axis=-1))
         features = self.up_1(jnp.concatenate([_double(self.shrink_1(half)), full], axis=-1))
-        return self.head(features)[..., 0]
+        logits = self.head(features)
+        return logits[..., 0] if logits.shape[-1] == 1 else logits
 
     @property
     def output_bias(self) -> nnx.Param[jax.Array]:
@@ -157,7 +169,9 @@ class _Model(Protocol):
     size_divisor: ClassVar[int]
     sees_pixels: ClassVar[bool]
 
-    def __init__(self, *, generator: np.random.Generator, channels: int = 1) -> None: ...
+    def __init__(
+        self, *, generator: np.random.Generator, channels: int = 1, outputs: int = 1
+    ) -> None: ...
 
     def __call__(self, images: jax.Array) -> jax.Array: ...
 
@@ -180,7 +194,7 @@ def start_of(initial_bias: str, fraction: float) -> float:
 
 
 def initialise(
-    model: str, seed: int, *, start: float = 0.5, channels: int = 1
+    model: str, seed: int, *, start: float = 0.5, channels: int = 1, outputs: int = 1
 ) -> tuple[nnx.GraphDef[_Model], nnx.State]:
     """Make a model's structure and its initial parameters.
 
@@ -189,11 +203,12 @@ def initialise(
         seed: of the initial parameters.
         start: the probability that the output's bias stands for.
         channels: of the images.
+        outputs: logits of a pixel: 1, or one for each class, in a further axis.
 
     Returns:
         The graph definition (hashable, static) and the parameters.
     """
-    made = MODELS[model](generator=np.random.default_rng(seed), channels=channels)
+    made = MODELS[model](generator=np.random.default_rng(seed), channels=channels, outputs=outputs)
     if start != 0.5:
         bias = made.output_bias
         bias[...] = jnp.full_like(bias[...], math.log(start / (1 - start)))

@@ -36,21 +36,24 @@ def predict_whole(
         tile: height and width of a tile, in pixels; ``None``: the images are seen whole.
 
     Returns:
-        Logits [B, H, W], float64, on the host; `OUTSIDE` where there is no image.
+        Logits [B, H, W], or [B, H, W, K] of classes, float64, on the host; `OUTSIDE` where there
+        is no image.
     """
     if tile is None:
         return predict(graph, parameters, images.images)
     pixels, where = np.asarray(images.images), images.where
-    logits = np.full(pixels.shape[:3], OUTSIDE)
+    found = []
     for row, image in enumerate(pixels):
         if where is not None:
             inside = np.asarray(where[row])
             image = image[: inside.any(axis=1).sum(), : inside.any(axis=0).sum()]
-        height, width = image.shape[:2]
-        logits[row, :height, :width] = _stitched(graph, parameters, grown(image, tile), tile)[
-            :height, :width
+        logits = _stitched(graph, parameters, grown(image, tile), tile)
+        logits = logits[: image.shape[0], : image.shape[1]]
+        rest = [
+            (0, most - side) for most, side in zip(pixels.shape[1:3], logits.shape[:2], strict=True)
         ]
-    return logits
+        found.append(np.pad(logits, rest + [(0, 0)] * (logits.ndim - 2), constant_values=OUTSIDE))
+    return np.stack(found)
 
 
 def _stitched(
@@ -64,12 +67,16 @@ def _stitched(
     ]
     ramp = np.minimum(np.arange(tile), np.arange(tile)[::-1]) + 1.0
     weight = ramp[:, None] * ramp
-    total, weights = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+    total, weights = np.zeros(()), np.zeros(image.shape[:2])
     for first in range(0, len(places), _TILES_AT_ONCE):
         part = places[first : first + _TILES_AT_ONCE]
         # Filled up with the last tile, so that every call has one shape.
         seen = np.stack([image[place] for place in part + part[-1:] * (_TILES_AT_ONCE - len(part))])
-        for place, found in zip(part, predict(graph, parameters, jnp.asarray(seen)), strict=False):
-            total[place] += weight * found
+        found = predict(graph, parameters, jnp.asarray(seen))
+        # Of several classes, the logits have an axis more.
+        classes = found.shape[3:]
+        total = total if total.ndim else np.zeros((*image.shape[:2], *classes))
+        for place, logits in zip(part, found, strict=False):
+            total[place] += weight.reshape(tile, tile, *(1 for _ in classes)) * logits
             weights[place] += weight
-    return total / weights
+    return total / weights.reshape(*weights.shape, *(1 for _ in total.shape[2:]))

@@ -17,6 +17,7 @@ import dice_jax as dj
 from experiments.learning.arms import Arm, arm_sums
 from experiments.learning.batches import Batches
 from experiments.learning.checkpoints import Checkpointer, NullCheckpointer
+from experiments.learning.class_arms import ClassArm, diagnose_classes
 from experiments.learning.models import initialise
 from experiments.learning.optimisers import Optimiser
 from experiments.learning.placement import Placement, one_device, runs_apart
@@ -41,6 +42,7 @@ class Task(NamedTuple):
         seed: of the initial parameters.
         start: the probability at which the model's output starts.
         channels: of the images.
+        outputs: logits of a pixel: 1, or one for each class.
     """
 
     batches: Batches
@@ -48,6 +50,7 @@ class Task(NamedTuple):
     seed: int
     start: float = 0.5
     channels: int = 1
+    outputs: int = 1
 
 
 class TrainedRun(NamedTuple):
@@ -77,7 +80,9 @@ class _Position(NamedTuple):
     seconds: Any
 
 
-def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
+def diagnose(
+    arm: Arm | ClassArm, logits: jax.Array, masks: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
     """Compute a batch's gradient at the logits, and measure what it does.
 
     Args:
@@ -88,8 +93,11 @@ def diagnose(arm: Arm, logits: jax.Array, masks: jax.Array) -> tuple[jax.Array, 
     Returns:
         The gradient of the loss with respect to the logits, and scalars by name.
         ``gradient_ratio`` is the measured |g₊|/|g₋| of means over pixels, in probability space;
-        ``gradient_ratio_dice`` is its closed form 2/D − 1 for Dice of the whole batch.
+        ``gradient_ratio_dice`` is its closed form 2/D − 1 for Dice of the whole batch. Of a loss of
+        classes: those of `diagnose_classes`.
     """
+    if isinstance(arm, ClassArm):
+        return diagnose_classes(arm, logits, masks)
     gradient = dj.analysis.pixel_gradient(arm, logits, masks, sums=arm.sums)
     # g_p = g_z / p(1 − p). Going through the logits stays exact where p rounds to 1. They are
     # bounded: below −87, p(1 − p) rounds to 0, and Dice's constant gradient would be lost.
@@ -165,7 +173,12 @@ class _Stepwise:
     """One run, step by step."""
 
     def __init__(
-        self, model: str, arm: Arm, task: Task, optimiser: Optimiser, placement: Placement
+        self,
+        model: str,
+        arm: Arm | ClassArm,
+        task: Task,
+        optimiser: Optimiser,
+        placement: Placement,
     ) -> None:
         self._arm, self._optimiser, self._placement = arm, optimiser, placement
         self._graph, self._state = _start(model, task, optimiser)
@@ -198,7 +211,7 @@ class _Stepwise:
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(4, 5))
 def _steps_together(
     graph: nnx.GraphDef[Any],
-    arm: Arm,
+    arm: Arm | ClassArm,
     optimiser: Optimiser,
     placement: Placement,
     states: _State,
@@ -227,7 +240,9 @@ def _steps_together(
 class _Together:
     """Several runs, and many steps, in one compiled program."""
 
-    def __init__(self, model: str, arm: Arm, tasks: Sequence[Task], optimiser: Optimiser) -> None:
+    def __init__(
+        self, model: str, arm: Arm | ClassArm, tasks: Sequence[Task], optimiser: Optimiser
+    ) -> None:
         self._arm, self._optimiser = arm, optimiser
         self._placement = placement = runs_apart(len(tasks))
         starts = [_start(model, task, optimiser) for task in tasks]
@@ -259,13 +274,16 @@ class _Together:
 
 
 def _start(model: str, task: Task, optimiser: Optimiser) -> tuple[nnx.GraphDef[Any], _State]:
-    graph, parameters = initialise(model, task.seed, start=task.start, channels=task.channels)
+    graph, parameters = initialise(
+        model, task.seed, start=task.start, channels=task.channels, outputs=task.outputs
+    )
     return graph, _State(parameters, optimiser.transformation.init(parameters))
 
 
-def _measured(arm: Arm, task: Task) -> tuple[str, ...]:
+def _measured(arm: Arm | ClassArm, task: Task) -> tuple[str, ...]:
     masks = jax.eval_shape(lambda: task.batches.at(0))[1]
-    logits = jax.ShapeDtypeStruct(masks.shape, "float32")
+    classes = () if task.outputs == 1 else (task.outputs,)
+    logits = jax.ShapeDtypeStruct((*masks.shape, *classes), "float32")
     # Tracing here fills the jit cache, so the first step does not trace again.
     return (*_jit_diagnose.eval_shape(arm, logits, masks)[1], "gradient_norm", "update_norm")
 
@@ -304,7 +322,7 @@ def scans_by_default() -> bool:
 
 def train(
     model: str,
-    arm: Arm,
+    arm: Arm | ClassArm,
     tasks: Sequence[Task],
     *,
     optimiser: Optimiser | None = None,

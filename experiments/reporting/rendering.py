@@ -17,7 +17,7 @@ from experiments.runs.progress import duration
 __all__ = ["MODEL_NAMES", "interval_text", "joined", "label", "page", "percent", "sentences"]
 
 MODEL_NAMES = {"unet": "U-Net", "linear": "linear model", "bias": "bias-only model"}
-_NAMES = {"bce": "BCE", "balanced_bce": "balanced BCE"}
+_NAMES = {"bce": "BCE", "ce": "CE", "balanced_bce": "balanced BCE"}
 
 
 def label(loss: str) -> str:

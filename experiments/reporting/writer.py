@@ -16,6 +16,7 @@ from experiments.analysis.model_runs import ModelRuns, read_models
 from experiments.analysis.tables import runs_table, summary_table
 from experiments.errors import ConfigError
 from experiments.files import write_whole
+from experiments.reporting.class_report import write_class_report
 from experiments.reporting.command import shortest_command
 from experiments.reporting.gallery import pictures
 from experiments.reporting.rendering import MODEL_NAMES, capitalised, page
@@ -80,6 +81,9 @@ def write_report(directory: Path) -> None:
         ConfigError: if the directory holds no study, or no run of it is finished.
     """
     models = read_models(directory)
+    if models and models[0].config.classes:
+        write_class_report(directory, models)
+        return
     if not models:
         raise ConfigError(f"{directory} holds no finished run (runs/*.json): nothing to report")
     runs = runs_table(load_runs(directory))

@@ -20,7 +20,7 @@ from experiments.runs.data import noise_level, splits, tested
 from experiments.runs.directory import counts_path, environment
 from experiments.runs.plan import RunSpec
 
-__all__ = ["logged", "result_of", "status_of"]
+__all__ = ["examples", "logged", "result_of", "status_of"]
 
 # Test images that a run of the first seed saves for the report's pictures.
 _EXAMPLES = 2
@@ -61,7 +61,7 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
     if spec.seed == config.first_seed:
         # A diverged run has no p to show: it becomes ½ everywhere.
         drawn = np.zeros_like(logits) if evaluation.diverged else logits
-        arrays = _examples(grey(test), masks, drawn)
+        arrays = examples(grey(test), masks, drawn)
         write_whole(
             out / "examples" / f"{spec.name}.npy", _saved(np.save, arrays.astype(np.float32))
         )
@@ -83,8 +83,8 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
     }
 
 
-def _examples(*arrays: np.ndarray) -> np.ndarray:
-    """The first images, their masks and logits; of large images a window with foreground."""
+def examples(*arrays: np.ndarray) -> np.ndarray:
+    """Show the first images, their masks and logits; of large images a window with foreground."""
     shown = []
     for rows in list(zip(*arrays, strict=True))[:_EXAMPLES]:
         mask = rows[1]

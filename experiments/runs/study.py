@@ -15,8 +15,9 @@ import numpy as np
 
 from experiments.config import REST, StudyConfig
 from experiments.files import write_json, write_whole
-from experiments.learning.arms import parse_arm
+from experiments.learning.arms import Arm, parse_arm
 from experiments.learning.checkpoints import Checkpoint
+from experiments.learning.class_arms import ClassArm, parse_class
 from experiments.learning.models import start_of
 from experiments.learning.placement import Placement, batch_cut
 from experiments.learning.rest import solve
@@ -28,6 +29,7 @@ from experiments.learning.training import (
     train,
 )
 from experiments.runs.batches import batches_of
+from experiments.runs.class_results import class_result_of
 from experiments.runs.directory import claimed, environment, finished_runs, run_path
 from experiments.runs.distributed import Alone, Processes
 from experiments.runs.notices import split_table
@@ -162,10 +164,11 @@ class _ModelStudy:
                 seed=spec.seed,
                 start=start_of(config.initial_bias, spec.foreground_fraction),
                 channels=config.channels,
+                outputs=config.outputs,
             )
             for spec in group
         ]
-        arm = parse_arm(config.losses[0], config.pooling, config.smooth)
+        arm = _arm_of(config, config.losses[0])
         checkpoint = Checkpoint(
             self.out / _CHECKPOINTS / run_path(self.out, group[0]).stem,
             {
@@ -178,6 +181,7 @@ class _ModelStudy:
             self.progress.note,
         )
         if config.optimiser == REST:
+            assert isinstance(arm, Arm)  # The settings allow no classes here.
             trained = [solve(config.model, arm, task) for task in tasks]
             self.progress.advance(steps)
         else:
@@ -198,11 +202,18 @@ class _ModelStudy:
             checkpoint.remove()
 
     def _write(self, spec: RunSpec, run: TrainedRun) -> float | None:
-        result = result_of(self.config, spec, run, self.out)
+        evaluate = class_result_of if self.config.classes else result_of
+        result = evaluate(self.config, spec, run, self.out)
         write_json(run_path(self.out, spec), result)
         self.progress.finished(spec, result)
         score = result["metrics"]["validation_dice_tuned"]
         return score if math.isfinite(score) else None
+
+
+def _arm_of(config: StudyConfig, loss: str) -> Arm | ClassArm:
+    if config.classes:
+        return parse_class(loss, config.smooth)
+    return parse_arm(loss, config.pooling, config.smooth)
 
 
 @dataclasses.dataclass(frozen=True)
