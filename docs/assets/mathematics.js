@@ -1,4 +1,5 @@
 // Typesets the formulas of a page with the KaTeX beside this file. Pages without formulas load nothing.
+// It is KaTeX 0.19.1 as `npm pack katex@0.19.1` gives it (MIT), with the woff2 fonts alone.
 (() => {
   const formulas = document.querySelectorAll(".arithmatex");
   if (!formulas.length) return;
