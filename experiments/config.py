@@ -285,6 +285,7 @@ class StudyConfig:
             self.mask_threshold,
             self.foreground,
             self.classes,
+            one_size=self.tile is None,
         )
 
     @property

@@ -41,6 +41,7 @@ class Source:
         mask_threshold: foreground is what lies above it.
         foreground: the values that are foreground.
         classes: every value is a class; the smallest is the background.
+        one_size: the images must have one size.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Source:
     mask_threshold: float | None = None
     foreground: tuple[float, ...] = ()
     classes: bool = False
+    one_size: bool = False
 
 
 class Folder(NamedTuple):
@@ -168,6 +170,18 @@ class _Reader:
                 name = item.name if len(image) == 1 else f"{item.name}/{place:03d}"
                 self._add(name, item, pixels, [(f, s) for f, s in masks if s is not None], place)
         self._check_values()
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        sizes = sorted({section.image.shape[:2] for section in self._sections})
+        if self._source.one_size and len(sizes) > 1:
+            shown = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
+            self._faults.add(
+                f"the images have {len(sizes)} sizes",
+                f"{shown}, …" if len(sizes) > 3 else shown,
+                mend="write --tile 128 (or another number) to learn from tiles; the images are "
+                "then evaluated whole",
+            )
 
     def _add(
         self,

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.images.faults import Faults
 from experiments.images.folder import Source, read_folder
 from experiments.images.splitting import Splitting, parts_of, split_folder
 from experiments.images.tiles import count_of_tiles
@@ -36,16 +35,6 @@ def measured(
     """
     folder = read_folder(source)
     sizes = folder.sizes
-    if tile is None and len(sizes) > 1:
-        shown = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
-        faults = Faults(str(source.path))
-        faults.add(
-            f"the images have {len(sizes)} sizes",
-            f"{shown}, …" if len(sizes) > 3 else shown,
-            mend="write --tile 128 (or another number) to learn from tiles; the images are then "
-            "evaluated whole",
-        )
-        faults.check()
     split = (
         stored[1]
         if stored is not None and stored[0] == folder.digest

@@ -91,7 +91,7 @@ def _cost(configs: Sequence[StudyConfig], folder: Folder) -> str:
     tested = max(sum(folder.masks[i].size for i in parts[name]) for name in ("validation", "test"))
     seconds = sum(
         (len(tuning_runs(c)) + len(final_runs(c)))
-        * (c.steps * step_cost(c) + 2 * tested * _SECONDS_PER_TEST_PIXEL)
+        * (c.trained_steps * step_cost(c) + 2 * tested * _SECONDS_PER_TEST_PIXEL)
         for c in configs
     )
     numbers = sum(image.size for image in folder.images)

@@ -126,7 +126,7 @@ def test_a_users_own_images_are_named_and_the_command_points_to_them(monkeypatch
     config = dataclasses.replace(study(), **measured, batch_size=4, tuning_seeds=1)
     said = " ".join(methods([made_model(config, SCORES)]))
     assert "The images in my images, 32×40 pixels." in said
-    assert "22 training, 10 validation and 8 test images, split by their names" in said
+    assert "22 training, 10 validation and 8 test images, split as split.csv lists them" in said
     assert "noise" not in said
     line = shortest_command((dataclasses.replace(config, seeds=3),))
     assert line == "python -m experiments compare --batch-size 4 --data 'my images'"

@@ -99,6 +99,13 @@ def test_tiles_of_images_of_any_size_and_colour(tmp_path):
     asked = {"data": tmp_path / "d", "images": "{id}.png", "masks": "{id}_m.png"}
     with pytest.raises(ConfigError, match=r"the images have 9 sizes: 20x30, .*\n.*--tile 128"):
         resolve(**asked)
+    soft = np.arange(600, dtype=np.uint8).reshape(20, 30)
+    save(tmp_path / "soft" / "0.png", soft)
+    save(tmp_path / "soft" / "0_m.png", soft)
+    save(tmp_path / "soft" / "1.png", soft[1:])
+    save(tmp_path / "soft" / "1_m.png", soft[1:])
+    with pytest.raises(ConfigError, match=r"(?s)more than two values.*2 sizes: 19x30, 20x30"):
+        resolve(**asked | {"data": tmp_path / "soft"})
     config = resolve(**asked, tile=16, **TINY)
     assert (config.image_shape, config.channels, config.test_images) == ((16, 16), 3, 2)
     assert config.train_images == 5 * 4
