@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]
 
 @pytest.fixture(scope="module")
 def results():
-    return sharding_facts("pixels", FULL)
+    return sharding_facts("pixels", flags=FULL)
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)

@@ -28,9 +28,9 @@ def start(module, *arguments, flags=FAST, devices=1, **environment):
     )
 
 
-def sharding_facts(section, flags=FAST):
+def sharding_facts(section, *arguments, flags=FAST):
     """Measure one section of `tests.programs.sharding` on eight CPU devices."""
-    process = start("tests.programs.sharding", section, flags=flags, devices=8)
+    process = start("tests.programs.sharding", section, *arguments, flags=flags, devices=8)
     try:
         output, problems = process.communicate(timeout=600)
     finally:
