@@ -1,4 +1,4 @@
-"""The rows of the exact distance transform, beside SciPy's."""
+"""The rows of the exact distance transform and of HD95, beside SciPy's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import dice_jax as dj
 from benchmarks.contenders.jax_programs import figures
 from benchmarks.harness.case import Builder, Case, Contender, Family, Settings
 
-__all__ = ["DISTANCES", "distance_case"]
+__all__ = ["DISTANCES", "distance_case", "hausdorff_case"]
 
 Maker = Callable[[tuple[int, ...]], np.ndarray]
 
@@ -95,20 +95,64 @@ def distance_case(name: str, words: str, make: Maker, shape: tuple[int, ...]) ->
     return Case(name=name, work=f"distance transform, {size}, {words}", builders=builders)
 
 
+def hausdorff_case(shape: tuple[int, ...]) -> Case:
+    """Put HD95 of two balls beside the usual few lines of SciPy.
+
+    Args:
+        shape: of the masks.
+
+    Returns:
+        The row.
+    """
+
+    def masks() -> tuple[np.ndarray, np.ndarray]:
+        ball = ~_ball(shape)
+        return ball, np.roll(ball, 3, 0)
+
+    def ours() -> Contender:
+        first, second = masks()
+
+        def call() -> float:
+            return float(dj.metrics.hausdorff_distance(first, second))
+
+        return Contender(call=call, result=lambda: (call(), np.zeros(())))
+
+    def theirs() -> Contender:
+        pair = masks()
+
+        def call() -> float:
+            edges = [mask & ~ndimage.binary_erosion(mask) for mask in pair]
+            to = [ndimage.distance_transform_edt(~edge) for edge in edges]
+            return max(np.percentile(to[1 - k][edges[k]], 95) for k in (0, 1))
+
+        return Contender(
+            call=call,
+            result=lambda: (float(call()), np.zeros(())),
+            notes=("scipy: binary_erosion, distance_transform_edt, one thread",),
+        )
+
+    size = "×".join(map(str, shape))
+    builders: dict[str, Builder] = {"dice_jax": ours, "scipy": theirs}
+    return Case(name=f"hd95-{len(shape)}d", work=f"HD95 of two balls, {size}", builders=builders)
+
+
 def _cases(settings: Settings) -> Sequence[Case]:
     if settings.quick:
         chosen = {"2d": ((512, 512), ("noise", "single"))}
+        volume = (64, 64, 16)
     else:
         # SciPy takes seconds for each volume.
         chosen = {
             "2d": ((1024, 1024), tuple(_MASKS)),
             "3d": ((256, 256, 256), ("noise", "sparse")),
         }
-    return [
+        volume = (256, 256, 64)
+    transforms = [
         distance_case(f"{name}-{dimensions}", *_MASKS[name], shape)
         for dimensions, (shape, names) in chosen.items()
         for name in names
     ]
+    return [*transforms, hausdorff_case(volume)]
 
 
 DISTANCES = Family("distances", "Exact distance transforms (no gradient)", _cases)

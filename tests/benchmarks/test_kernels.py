@@ -23,6 +23,11 @@ def test_distances_are_scipy_s_on_every_mask():
         assert not make((40, 60)).all()
 
 
+def test_hausdorff_distances_are_scipy_s():
+    row = measure(distances.hausdorff_case((14, 15, 12)), FEW)
+    assert [c["name"] for c in row["contenders"]] == ["dice_jax", "scipy"], row["notes"]
+
+
 def test_a_transform_that_is_wrong_is_left_out(monkeypatch):
     wrong = distances.ndimage.distance_transform_cdt
     monkeypatch.setattr(distances.ndimage, "distance_transform_edt", wrong)
