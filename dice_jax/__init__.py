@@ -79,6 +79,8 @@ from dice_jax.sums.additive import concatenate_sums as concatenate_sums
 from dice_jax.sums.convolutions import (
     with_canonical_convolutions as with_canonical_convolutions,
 )
+from dice_jax.sums.head import linear_sigmoid_region_sums as linear_sigmoid_region_sums
+from dice_jax.sums.head import linear_softmax_region_sums as linear_softmax_region_sums
 from dice_jax.sums.instances import instance_region_sums as instance_region_sums
 from dice_jax.sums.region import RegionSums as RegionSums
 from dice_jax.sums.region import region_sums as region_sums

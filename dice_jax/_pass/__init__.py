@@ -21,6 +21,8 @@ The life of a pass:
                 a TPU, if asked for        tpu_kernel.in_kernel: a Pallas kernel for any PixelOp
                 GPU                        fused_xla.rematerialized: one expression behind a
                                            barrier, so that XLA stores nothing for the derivative
+                a matrix product inside    tpu_blocks.blocked on any platform, where a CPU does not
+                                           tile: its result must not be stored for the image
                 several devices under      fused_xla.fused: one expression, which the compiler
                 plain jit                  spreads over devices (it would gather for a loop)
     run       the compiled program. Outside jit (jax.disable_jit, the search for a NaN) the pass

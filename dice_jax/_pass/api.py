@@ -24,6 +24,8 @@ def sum_over_pixels(
     axes: tuple[int, ...],
     ndim: int,
     shared: Arrays = (),
+    *,
+    products: tuple[int, ...] = (),
 ) -> Any:
     """Add up per-pixel terms over some pixel axes, reading every operand once.
 
@@ -41,6 +43,8 @@ def sum_over_pixels(
         axes: the pixel axes to sum over, ascending.
         ndim: how many axes are pixel axes.
         shared: arrays that every pixel needs: a traced option, a distance matrix.
+        products: how many numbers a pixel has in the operand and in the result of a matrix product
+            inside ``terms``, if there is one. XLA stores both for the whole block.
 
     Returns:
         The pytree of ``terms``, [*batch axes, *trailing]: summed over the pixel axes ``axes``, in
@@ -50,25 +54,25 @@ def sum_over_pixels(
     shape = operands[0].shape[:ndim]
     if not jax.sharding.get_abstract_mesh().manual_axes and (spec := pixel_spec(operands, ndim)):
         return each_device_its_own(
-            lambda own, shared: sum_over_pixels(terms, own, axes, ndim, shared),
+            lambda own, shared: sum_over_pixels(terms, own, axes, ndim, shared, products=products),
             operands,
             shared,
             axes,
             spec,
         )
-    if not _is_large(shape, axes) or _partly_manual():
+    if not _is_large(shape, axes, products) or _partly_manual():
         values = evaluated(terms(*operands, *shared, axis=-1))
         return jax.tree.map(lambda value: total(value, axes), values)
     # jax.extend, which it stands on, takes longer to import than the rest of the library.
     from dice_jax._pass.primitive import bound_pass
 
-    return bound_pass(terms, operands, axes, shape, shared)
+    return bound_pass(terms, operands, axes, shape, shared, products)
 
 
-def _is_large(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+def _is_large(shape: tuple[int, ...], axes: tuple[int, ...], products: tuple[int, ...]) -> bool:
     # The sizes of a program for export may be symbols: such a program is one expression.
     known = all(isinstance(n, int) for n in shape)
-    return known and (should_tile(shape, axes) or (bool(axes) and should_block(shape)))
+    return known and (should_tile(shape, axes) or (bool(axes) and should_block(shape, products)))
 
 
 def _partly_manual() -> bool:

@@ -28,12 +28,19 @@ class Config:
         tile_elements_of_many_classes: pixels times classes of such a tile. Its fixed costs weigh
             more, so it is larger.
         lane_elements_of_many_classes: pixels times classes that are added up side by side there.
+        classes_of_large_products: from so many classes on, a matrix product of a tile is worth
+            several threads.
+        tile_pixels_of_products: pixels of a tile with such a product. XLA:CPU spreads the product
+            over the cores, but does one tile after the other.
+        tile_elements_of_products: pixels times classes (or features) of such a tile, at most.
         most_rows: the longest running sum in float32: 32 additions drift by less than 1e-6 even
             where every rounding has the same sign.
         block_pixels: of a block on a TPU. What XLA stores of so many pixels stays on the chip
             (v5e: 128 MiB).
         kernel_block_bytes: of a block of the TPU's kernel, all arrays together.
         kernel_bytes: what a kernel may take on the chip, by our estimate. XLA lets it take 16 MiB.
+        block_elements_of_products: pixels times classes (or features) of a block with a matrix
+            product, on any platform: 16 MiB in float32.
     """
 
     fewest_pixels: int = 4096
@@ -43,10 +50,14 @@ class Config:
     many_classes: int = 48
     tile_elements_of_many_classes: int = 32768
     lane_elements_of_many_classes: int = 128
+    classes_of_large_products: int = 8
+    tile_pixels_of_products: int = 2048
+    tile_elements_of_products: int = 2**18
     most_rows: int = 32
     block_pixels: int = 2**20
     kernel_block_bytes: int = 2**21
     kernel_bytes: int = 13 * 2**20
+    block_elements_of_products: int = 2**22
 
 
 _current = Config()

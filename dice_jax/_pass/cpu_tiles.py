@@ -54,16 +54,23 @@ def should_tile(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
     )
 
 
-def _plan(shape: tuple[int, ...], axes: tuple[int, ...], classes: int) -> _Plan:
-    batch, sizes = len(shape) - len(axes), sizes_in_use()
+def _plan(op: PixelOp, classes: int) -> _Plan:
+    shape, batch, sizes = op.shape, len(op.batch_axes), sizes_in_use()
     pixels = math.prod(shape[batch:])
     few = classes < sizes.many_classes
-    if few:
-        elements, lanes = sizes.tile_elements, sizes.lanes
+    if op.products:
+        # A product takes the image's order, and its classes alone, not its features, are reduced.
+        few, lanes = False, 1
+        if op.products[-1] < sizes.classes_of_large_products:
+            most = sizes.tile_elements // op.products[-1]
+        else:
+            most = min(sizes.tile_pixels_of_products, sizes.tile_elements_of_products // classes)
+    elif few:
+        most, lanes = sizes.tile_elements // classes, sizes.lanes
     else:
-        elements = sizes.tile_elements_of_many_classes
+        most = sizes.tile_elements_of_many_classes // classes
         lanes = sizes.lane_elements_of_many_classes // classes
-    most = max(32, elements // classes)
+    most = max(32, most)
     tile = _largest_divisor(pixels, most)
     if tile < most // 16:
         # Nothing near the best size divides the pixels: leave a rest.
@@ -84,18 +91,20 @@ def _largest_divisor(n: int, most: int) -> int:
 def tiled(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
     """Compute everything tile by tile."""
     ndim = len(op.shape)
-    shapes = [x.shape for x in arguments] + [r.aval.shape for r in op.results if r.pixel]
-    classes = max(math.prod(shape[ndim:]) for shape in shapes)
-    tiles = _Tiles(op, arguments, _plan(op.shape, op.axes, classes))
+    # What every pixel has, and not a matrix that all pixels share.
+    shapes = [x.shape for x, a in zip(arguments, op.arguments, strict=True) if a.pixel]
+    shapes += [r.aval.shape for r in op.results if not r.reduced]
+    classes = max(*op.products, *(math.prod(shape[ndim:]) for shape in shapes), 1)
+    tiles = _Tiles(op, arguments, _plan(op, classes))
     maps = [i for i, result in enumerate(op.results) if result.pixel]
+    if not maps:
+        return tiles.add_up(op)
+    if any(len(shape) > ndim for shape in shapes):
+        return tiles.map(op)
+    # Without classes, XLA:CPU fuses the whole expression, and spreads it over the cores.
     sums = [i for i, result in enumerate(op.results) if not result.pixel]
-    values = dict(zip(sums, tiles.add_up(only(op, sums)), strict=True))
-    if maps:
-        # Without classes, XLA:CPU fuses the whole expression, and spreads it over the cores.
-        elementwise = all(len(shape) == ndim for shape in shapes)
-        of_maps = only(op, maps)
-        images = fused(of_maps, arguments) if elementwise else tiles.map(of_maps)
-        values |= dict(zip(maps, images, strict=True))
+    values = dict(zip(maps, fused(only(op, maps), arguments), strict=True))
+    values |= dict(zip(sums, tiles.add_up(only(op, sums)), strict=True))
     return tuple(values[i] for i in range(len(op.results)))
 
 
@@ -216,28 +225,38 @@ class _Tiles:
             values = of_region(jnp.int32(0))
         else:
             values = jax.lax.map(of_region, jnp.arange(plan.regions, dtype=jnp.int32))
-        lead = self._shape[: self._batch] + (1,) * (len(self._shape) - self._batch)
         return tuple(
-            summed(value.reshape(lead + result.aval.shape[len(self._shape) :]), result)
+            self._whole(value.reshape(-1, *result.aval.shape[len(self._shape) :]), result)
             for value, result in zip(values, op.results, strict=True)
         )
 
     def map(self, op: PixelOp) -> Arrays:
-        """Write the results tile by tile, each in its place."""
+        """Write images tile by tile, each in its place, and add up what comes as sums of blocks."""
         plan, ndim = self._plan, len(self._shape)
+        x64 = bool(jax.config.read("jax_enable_x64"))
+
+        def put(into: jax.Array, value: jax.Array, at: Any) -> jax.Array:
+            bits = _as_bits(value)
+            if self._moves(into):
+                bits = jnp.moveaxis(jax.lax.optimization_barrier(bits), -1, 0)
+            index = (at, *(jnp.int32(0),) * (into.ndim - 1))
+            return jax.lax.dynamic_update_slice(into, bits, index, allow_negative_indices=False)
+
+        def add(into: jax.Array, value: jax.Array, region: Any) -> jax.Array:
+            if plan.regions == 1:
+                return into + value[None]
+            so_far = jax.lax.dynamic_index_in_dim(into, region, keepdims=False)
+            return jax.lax.dynamic_update_index_in_dim(into, so_far + value, region, 0)
 
         def write(region: Any, start: Any, size: int, written: Arrays) -> Arrays:
             at = region * jnp.int32(plan.pixels) + start if plan.regions > 1 else start
-
-            def put(into: jax.Array, value: jax.Array, result: Result) -> jax.Array:
-                bits = _as_bits(value.astype(result.aval.dtype))
-                if self._moves(into):
-                    bits = jnp.moveaxis(jax.lax.optimization_barrier(bits), -1, 0)
-                index = (at, *(jnp.int32(0),) * (into.ndim - 1))
-                return jax.lax.dynamic_update_slice(into, bits, index, allow_negative_indices=False)
-
-            values = self._values(op, region, start, size)
-            return tuple(map(put, written, values, op.results))
+            values = jax.enable_x64(x64)(self._values)(op, region, start, size)
+            return tuple(
+                put(into, value.astype(result.aval.dtype), at)
+                if result.pixel
+                else add(into, value.astype(into.dtype), region)
+                for into, value, result in zip(written, values, op.results, strict=True)
+            )
 
         def tile(index: jax.Array, written: Arrays) -> Arrays:
             if plan.regions == 1:
@@ -249,24 +268,34 @@ class _Tiles:
         def rest(region: jax.Array, written: Arrays) -> Arrays:
             return write(region, jnp.int32(plan.tiles * plan.tile), plan.rest, written)
 
-        written = tuple(
-            zeros_beside(
-                self._like,
-                (math.prod(self._shape), *result.aval.shape[ndim:]),
-                _bits(result.aval.dtype),
+        def empty(result: Result) -> jax.Array:
+            lead = math.prod(self._shape) if result.pixel else plan.regions
+            dtype = result.aval.dtype
+            dtype = _bits(dtype) if result.pixel else _wide(dtype)
+            return zeros_beside(self._like, (lead, *result.aval.shape[ndim:]), dtype)
+
+        # Sums are added up in float64.
+        @jax.enable_x64(any(not result.pixel for result in op.results) or x64)
+        def loops() -> Arrays:
+            zero, tiles = jnp.int32(0), jnp.int32(plan.regions * plan.tiles)
+            written = jax.lax.fori_loop(zero, tiles, tile, tuple(map(empty, op.results)))
+            if plan.rest:
+                written = jax.lax.fori_loop(zero, jnp.int32(plan.regions), rest, written)
+            return tuple(
+                _from_bits(x, result.aval.dtype) if result.pixel else x.astype(result.aval.dtype)
+                for x, result in zip(written, op.results, strict=True)
             )
-            for result in op.results
+
+        return tuple(
+            self._whole(value, result) for value, result in zip(loops(), op.results, strict=True)
         )
-        zero, tiles = jnp.int32(0), jnp.int32(plan.regions * plan.tiles)
-        written = jax.lax.fori_loop(zero, tiles, tile, written)
-        if plan.rest:
-            written = jax.lax.fori_loop(zero, jnp.int32(plan.regions), rest, written)
 
-        def whole_image(bits: jax.Array, result: Result) -> jax.Array:
-            value = _from_bits(bits, result.aval.dtype)
-            return summed(value.reshape(self._shape + bits.shape[1:]), result)
-
-        return tuple(map(whole_image, written, op.results))
+    def _whole(self, value: jax.Array, result: Result) -> jax.Array:
+        """Give a result, with its pixels or regions on one axis, all pixel axes."""
+        lead = self._shape
+        if not result.pixel:
+            lead = lead[: self._batch] + (1,) * (len(lead) - self._batch)
+        return summed(value.reshape(lead + value.shape[1:]), result)
 
 
 def _cut(x: jax.Array, start: Any, size: int) -> jax.Array:

@@ -78,6 +78,10 @@ class PixelOp:
         axes: the pixel axes that are summed, ascending. The others are batch axes.
         arguments: what goes in; at least one is a pixel argument.
         results: what comes out.
+        products: how many numbers a pixel has in the operand and in the result of a matrix product
+            inside the function; empty where there is none. A compiler fuses elementwise work with
+            sums over pixels, but stores what a product reads and gives: such an op goes over its
+            pixels in blocks on any platform.
     """
 
     function: Callable[..., Arrays]
@@ -85,6 +89,7 @@ class PixelOp:
     axes: tuple[int, ...]
     arguments: tuple[Argument, ...]
     results: tuple[Result, ...]
+    products: tuple[int, ...] = ()
 
     def __call__(self, layout: int, *blocks: jax.Array) -> Arrays:
         """Compute a block of every result."""

@@ -39,6 +39,7 @@ def bound_pass(
     axes: tuple[int, ...],
     shape: tuple[int, ...],
     shared: Arrays,
+    products: tuple[int, ...],
 ) -> Any:
     """Add up per-pixel terms over the pixel axes ``axes``, as `api.sum_over_pixels` says."""
     n, ndim = len(operands), len(shape)
@@ -61,6 +62,7 @@ def bound_pass(
         axes,
         tuple(Argument(i < n, x.ndim - ndim) for i, x in enumerate(arguments)),
         tuple(map(result, jax.tree.leaves(of_pixel))),
+        products,
     )
     sums = (jnp.squeeze(value, axes) for value in _bind(op, arguments))
     return jax.tree.unflatten(jax.tree.structure(of_pixel), sums)
@@ -113,13 +115,14 @@ def _implementation(
     if one_device and choice != "fused":
         if platform == "cpu" and should_tile(op.shape, op.axes):
             return tiled
-        if platform == "tpu" and choice == "kernel":
+        if platform == "tpu" and choice == "kernel" and not op.products:
             # Pallas takes longer to import than this library: only who wants the kernel waits.
             from dice_jax._pass.tpu_kernel import in_kernel, should_use_kernel
 
             if should_use_kernel(op, arguments):
                 return in_kernel
-        if platform == "tpu" and should_block(op.shape):
+        in_blocks = platform == "tpu" or bool(op.products)
+        if in_blocks and should_block(op.shape, op.products):
             return blocked
     return rematerialized if platform == "other" else fused
 

@@ -1,4 +1,4 @@
-"""The TPU's implementation: blocks of pixels that stay on the chip, cut along whole axes."""
+"""Blocks of pixels that stay on the chip, cut along whole axes: on a TPU, and for products."""
 
 from __future__ import annotations
 
@@ -17,25 +17,33 @@ from dice_jax._pass.op import Arrays, PixelOp, Result, zeros_beside
 __all__ = ["blocked", "should_block"]
 
 
-def should_block(shape: tuple[int, ...]) -> bool:
+def should_block(shape: tuple[int, ...], products: tuple[int, ...] = ()) -> bool:
     """Tell whether there are more pixels than a block holds."""
-    return math.prod(shape) > sizes_in_use().block_pixels
+    return math.prod(shape) > _block_pixels(products)
+
+
+def _block_pixels(products: tuple[int, ...]) -> int:
+    sizes = sizes_in_use()
+    if not products:
+        return sizes.block_pixels
+    return min(sizes.block_pixels, sizes.block_elements_of_products // max(products))
 
 
 def blocked(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
     """Compute everything in large blocks, cut along whole axes: the layout in memory stays.
 
     XLA:TPU sums over classes first and stores several numbers a pixel before it sums over pixels.
-    Those of a block stay on the chip.
+    Those of a block stay on the chip. On a GPU the same is true of the result of a product.
     """
-    if not should_block(op.shape):
+    if not should_block(op.shape, op.products):
         return fused(op, arguments)
-    k = next(k for k, n in enumerate(op.shape) if n > 1)
+    # Batch axes first: sums over another axis stay apart until the end, and take memory.
+    k = next(k for k in (*op.batch_axes, *op.axes) if op.shape[k] > 1)
     length = op.shape[k]
-    most = max(1, sizes_in_use().block_pixels * length // math.prod(op.shape))
+    most = max(1, _block_pixels(op.products) * length // math.prod(op.shape))
     size = -(-length // -(-length // most))
     blocks = -(-length // size)
-    # Sums over the axis stay apart until the end: one running sum would drift.
+    # One running sum would drift.
     apart = [result.aval.shape[k] == 1 for result in op.results]
 
     def step(index: Any, pixels: int, written: Arrays) -> Arrays:

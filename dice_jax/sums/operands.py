@@ -61,18 +61,19 @@ def floating(name: str, x: ArrayLike) -> jax.Array:
 
     Args:
         name: the argument's name, for the error.
-        x: the argument.
+        x: the argument, or the description of an array that is never made.
 
     Returns:
-        The array.
+        The array, or the description as it is.
 
     Raises:
         TypeError: if it is of another type.
     """
-    x = checks.as_array(name, x)
-    if not checks.is_float(x):
-        raise TypeError(f"{name} must be floating, got {checks.describe(x)}")
-    return x
+    given: Any = x
+    array = given if isinstance(given, jax.ShapeDtypeStruct) else checks.as_array(name, x)
+    if not checks.is_float(array):
+        raise TypeError(f"{name} must be floating, got {checks.describe(array)}")
+    return array
 
 
 # The usual mistakes of range, and the line that mends each.
@@ -389,6 +390,7 @@ def weighted_sums(
     ndim: int,
     dtype: Any,
     shared: tuple[jax.Array, ...] = (),
+    products: tuple[int, ...] = (),
 ) -> dict[str, jax.Array]:
     """Σ w·term over pooled pixels, in one pass, for each of some per-pixel terms.
 
@@ -404,9 +406,10 @@ def weighted_sums(
         ndim: the number of pixel axes.
         dtype: the type to accumulate in.
         shared: arrays that every pixel needs, a traced option say. Terms must not close over them.
+        products: what `sum_over_pixels` says.
 
     Returns:
-        The sums by name, and Σ w as ``count``.
+        The sums by name, and Σ w as ``count``, unless that is one of the terms.
     """
     # A tile has another number of pixel axes than the image: what is fixed is how many trail.
     trailing = arrays[0].ndim - ndim
@@ -431,8 +434,8 @@ def weighted_sums(
         return weighed | {"count": lambda: weight}
 
     operands = arrays if where is None else (*arrays, where)
-    sums = sum_over_pixels(weighted, operands, axes, ndim, shared)
-    if where is None:
+    sums = sum_over_pixels(weighted, operands, axes, ndim, shared, products=products)
+    if "count" not in sums:
         shape = arrays[0].shape[:ndim]
         kept = tuple(n for i, n in enumerate(shape) if i not in axes)
         sums["count"] = jnp.full(kept, math.prod(shape[i] for i in axes), dtype)

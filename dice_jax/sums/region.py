@@ -175,7 +175,7 @@ def sigmoid_region_sums(
         Milletari et al., V-Net (2016), https://arxiv.org/abs/1606.04797, section 3.
     """
     operands = binary_operands("logits", logits, targets, axis, where)
-    return _region_sums(operands, terms=_sigmoid_terms, classes=None)
+    return _region_sums(operands, terms=sigmoid_terms, classes=None)
 
 
 @explains_keywords
@@ -225,7 +225,7 @@ def softmax_region_sums(
     operands = class_operands(
         "logits", logits, labels, axis, where, validate_labels=integer_or_soft_labels
     )
-    return _region_sums(operands, terms=_softmax_terms, classes=operands.predictions.shape[-1])
+    return _region_sums(operands, terms=softmax_terms, classes=operands.predictions.shape[-1])
 
 
 def _probabilities_or_mask(name: str, x: ArrayLike) -> jax.Array:
@@ -256,19 +256,67 @@ def _sums(
     dtype = checks.accumulation_dtype(predictions, targets, where)
 
     def fields_of(x: jax.Array, y: jax.Array, *, axis: int) -> Terms:
-        if checks.is_integer(y) and y.dtype.itemsize < 4:
-            y = y.astype(jnp.int32)
-        fields = terms(x.astype(dtype), y, axis)
-        # What cannot be a target must not go unseen: its pixel's prediction is NaN.
-        valid = _is_target(y, classes, axis)
-        if valid is not None:
-            poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
-            prediction = fields["prediction"]
-            fields["prediction"] = lambda: prediction() + lifted(poison, x.ndim, axis=axis)
-        return fields
+        return terms(x.astype(dtype), y, axis)
 
     ndim = predictions.ndim - (classes is not None)
-    fields = weighted_sums(fields_of, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
+    checked = with_checked_targets(fields_of, dtype, classes)
+    return sums_of_terms(checked, (predictions, targets), where, axes, ndim=ndim, dtype=dtype)
+
+
+# What a head of a network shares with these functions.
+
+
+def with_checked_targets(terms: Callable[..., Terms], dtype: Any, classes: int | None) -> Any:
+    """Make NaN of the prediction where the target cannot be one.
+
+    Args:
+        terms: maps predictions and targets, and whatever follows, to the terms of the sums.
+        dtype: the type of the terms.
+        classes: C where integer targets are class indices, ``None`` where they are 0 or 1.
+
+    Returns:
+        Terms with the same arguments.
+    """
+
+    def checked(x: jax.Array, y: jax.Array, *others: jax.Array, axis: int) -> Terms:
+        if checks.is_integer(y) and y.dtype.itemsize < 4:
+            y = y.astype(jnp.int32)
+        fields = terms(x, y, *others, axis=axis)
+        # What cannot be a target must not go unseen: its pixel's prediction is NaN.
+        valid = _is_target(y, classes, axis)
+        if valid is None:
+            return fields
+        poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
+        prediction = fields["prediction"]
+
+        def poisoned() -> jax.Array:
+            p = prediction()
+            return p + lifted(poison, p.ndim, axis=axis)
+
+        return fields | {"prediction": poisoned}
+
+    return checked
+
+
+def sums_of_terms(
+    terms: Callable[..., Terms],
+    arrays: tuple[jax.Array, ...],
+    where: jax.Array | None,
+    axes: tuple[int, ...],
+    *,
+    ndim: int,
+    dtype: Any,
+    shared: tuple[jax.Array, ...] = (),
+    products: tuple[int, ...] = (),
+) -> RegionSums:
+    """Make `RegionSums` in one pass; the arguments are those of `weighted_sums`.
+
+    Returns:
+        The sums. All fields of a region are NaN if its prediction is.
+    """
+    fields = weighted_sums(
+        terms, arrays, where, axes, ndim=ndim, dtype=dtype, shared=shared, products=products
+    )
     prediction = fields["prediction"]
     count = lifted(fields["count"], prediction.ndim, axis=-1)
     fields["count"] = jnp.broadcast_to(count, prediction.shape)
@@ -364,7 +412,7 @@ def _sigmoid_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple
     return (p, q, minus_log_p, minus_log_q), (slope, -slope, -q * x_dot, p * x_dot)
 
 
-def _sigmoid_terms(x: jax.Array, y: jax.Array, axis: int) -> Terms:
+def sigmoid_terms(x: jax.Array, y: jax.Array, axis: int) -> Terms:
     y = _hard_or_soft(y)
     p, _, minus_log_p, minus_log_q = _sigmoid(x)
     logs = _cross_entropy_fields(y, lambda: minus_log_p, lambda: minus_log_q)
@@ -405,7 +453,7 @@ def _minus_log_rest(x: jax.Array, p: jax.Array, axis: int) -> jax.Array:
     return jnp.where(top, log_all - log_others, -jnp.log1p(-rest))
 
 
-def _softmax_terms(x: jax.Array, labels: jax.Array, axis: int) -> Terms:
+def softmax_terms(x: jax.Array, labels: jax.Array, axis: int) -> Terms:
     y = labels
     if checks.is_integer(labels):
         y = class_masks(labels, x.shape[axis], axis=axis)

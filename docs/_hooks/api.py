@@ -36,7 +36,7 @@ class Page:
 PAGES = {
     "sums": Page(
         "Sums",
-        ("sums.region", "sums.additive"),
+        ("sums.region", "sums.head", "sums.additive"),
         "These functions read the pixels once. Every index, and every loss of [Losses of "
         "sums](losses.md), is a function of what they return.",
     ),

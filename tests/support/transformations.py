@@ -342,6 +342,91 @@ def flax_serialization(problem):
     return max(map(relative_error, jax.tree.leaves(again), jax.tree.leaves(sums)))
 
 
+# A head without its logits: these rows map `Head` to the problem's logits.
+
+
+class Head:
+    """Features and a kernel whose product is a problem's logits, exactly: halves, swapped."""
+
+    def __init__(self, problem):
+        self.features, self.labels = problem.logits[..., ::-1] / 2, problem.labels
+        self.kernel = 2 * jnp.eye(CLASSES)[::-1]
+        features = np.asarray(self.features, np.float64).reshape(-1, CLASSES)
+        slope = np.asarray(problem.plain[1], np.float64)
+        self.plain = (
+            problem.plain[0],
+            (2 * slope[..., ::-1], features.T @ slope.reshape(-1, CLASSES)),
+        )
+
+    def error(self, value, gradients):
+        actual, expected = (value, *gradients), (self.plain[0], *self.plain[1])
+        return max(map(relative_error, actual, expected))
+
+
+def of_head(features, kernel, labels):
+    return _of_sums(dj.linear_softmax_region_sums(features, kernel, labels))
+
+
+of_head_and_grad = jax.value_and_grad(of_head, (0, 1))
+
+
+@row
+def head(problem):
+    h = Head(problem)
+    with jax.disable_jit():
+        worst = h.error(*of_head_and_grad(h.features, h.kernel, h.labels))
+    policy = jax.checkpoint_policies.everything_saveable
+    checkpointed = jax.checkpoint(of_head, policy=policy)
+    program = jax.jit(jax.value_and_grad(checkpointed, (0, 1)))
+    return max(worst, h.error(*program(h.features, h.kernel, h.labels)))
+
+
+@row
+def head_curvature(problem):
+    h = Head(problem)
+
+    def product(loss):
+        gradient = jax.grad(lambda z: loss(z, problem.labels))
+        return jax.jvp(gradient, (problem.logits,), (problem.logits,))[1]
+
+    def through_features(z, labels):
+        return of_head(z[..., ::-1] / 2, h.kernel, labels)
+
+    return relative_error(product(through_features), product(reference))
+
+
+@row
+def head_sharded(problem):
+    """Under jit, over a mesh of Explicit axes, and inside shard_map; the kernel is everywhere."""
+    h, worst = Head(problem), 0.0
+    for explicit in (False, True):
+        mesh = _mesh("data", explicit=explicit)
+        with jax.set_mesh(mesh):
+            sharding = jax.NamedSharding(mesh, P("data"))
+            features, labels = jax.device_put((h.features, h.labels), sharding)
+            kernel = jax.device_put(h.kernel, jax.NamedSharding(mesh, P()))
+            value, gradients = jax.jit(of_head_and_grad)(features, kernel, labels)
+            assert gradients[0].sharding.is_equivalent_to(sharding, gradients[0].ndim)
+            worst = max(worst, h.error(value, gradients))
+    mesh = _mesh("data")
+    for check in (True, False):
+
+        @functools.partial(
+            jax.shard_map,
+            mesh=mesh,
+            in_specs=(P("data"), P(), P("data")),
+            out_specs=P(),
+            check_vma=check,
+        )
+        def loss(features, kernel, labels):
+            sums = dj.linear_softmax_region_sums(features, kernel, labels)
+            return _of_sums(jax.lax.psum(sums, "data"))
+
+        program = jax.jit(jax.value_and_grad(loss, (0, 1)))
+        worst = max(worst, h.error(*program(h.features, h.kernel, h.labels)))
+    return worst
+
+
 # Several devices: on one, a mesh of one.
 
 
