@@ -70,7 +70,7 @@ def floating(name: str, x: ArrayLike) -> jax.Array:
         TypeError: if it is of another type.
     """
     given: Any = x
-    array = given if isinstance(given, jax.ShapeDtypeStruct) else checks.as_array(name, x)
+    array: Any = given if isinstance(given, jax.ShapeDtypeStruct) else checks.as_array(name, x)
     if not checks.is_float(array):
         raise TypeError(f"{name} must be floating, got {checks.describe(array)}")
     return array

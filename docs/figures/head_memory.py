@@ -5,7 +5,9 @@ Run: python docs/figures/head_memory.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +37,14 @@ def without_logits(features: jax.Array, kernel: jax.Array, labels: jax.Array) ->
     return loss_of(dj.linear_softmax_region_sums(features, kernel, labels))
 
 
-def temporaries(loss: object, classes: int) -> float:
+def temporaries(loss: Callable[..., jax.Array], classes: int) -> float:
     """Compile value and gradient, and read off the temporaries in bytes. Nothing is run."""
     features = jax.ShapeDtypeStruct((*VOXELS, FEATURES), jnp.float32)
     kernel = jax.ShapeDtypeStruct((FEATURES, classes), jnp.float32)
     labels = jax.ShapeDtypeStruct(VOXELS, jnp.int32)
     program = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(features, kernel, labels).compile()
-    return float(program.memory_analysis().temp_size_in_bytes)
+    memory: Any = program.memory_analysis()
+    return float(memory.temp_size_in_bytes)
 
 
 def draw(path: Path) -> None:
