@@ -200,17 +200,40 @@ for _name in ("region_sums", "sigmoid_region_sums"):
             _composed(fields, masked(_make)),
             _composed(partial(np.stack, axis=-1), masked(getattr(reference, _name))),
         )
+
+
+def _identity_head(x: Any, y: Any, **options: Any) -> Any:
+    return dj.linear_softmax_region_sums(x, np.eye(x.shape[-1], dtype=np.float32), y, **options)
+
+
+for _name, _make in {
+    "softmax_region_sums": dj.softmax_region_sums,
+    "linear_softmax_region_sums": _identity_head,
+}.items():
+    add(
+        _name,
+        "class logit, label, weight",
+        _composed(fields, masked(_make)),
+        lambda x, y, w: np.stack(
+            [
+                np.broadcast_to(np.reshape(f, (2, -1)), (2, x.shape[-1]))
+                for f in reference.softmax_region_sums(x, y, axis=AXES, where=w)
+            ],
+            -1,
+        ),
+    )
 add(
-    "softmax_region_sums",
-    "class logit, label, weight",
-    lambda x, y, w: fields(dj.softmax_region_sums(x, y, axis=AXES, where=w)),
-    lambda x, y, w: np.stack(
-        [
-            np.broadcast_to(np.reshape(f, (2, -1)), (2, x.shape[-1]))
-            for f in reference.softmax_region_sums(x, y, axis=AXES, where=w)
-        ],
-        -1,
+    "linear_sigmoid_region_sums",
+    "logit, target, weight",
+    _composed(
+        fields,
+        masked(
+            lambda x, y, **options: dj.linear_sigmoid_region_sums(
+                x[..., None], np.ones(1, np.float32), y, **options
+            )
+        ),
     ),
+    _composed(partial(np.stack, axis=-1), masked(reference.sigmoid_region_sums)),
 )
 for _name, _options in {
     "dice_index": {},
