@@ -77,7 +77,7 @@ def clipped(x: Any) -> Any:
         A NumPy array with the nearest integers; anything else as it is.
     """
     # What only JAX can read (an object with `__jax_array__`) is not converted here.
-    if not hasattr(x, "__array__") or hasattr(x, "__jax_array__"):
+    if isinstance(x, jax.Array) or not hasattr(x, "__array__") or hasattr(x, "__jax_array__"):
         return x
     array = np.asarray(x)
     if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
