@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import dice_jax as dj
 from benchmarks.contenders import jax_programs
 from benchmarks.contenders.objectives import SIGMOID_DICE_BCE, SOFTMAX_DICE_CE, Objective
 from benchmarks.families.compilation import without_persistent_cache
@@ -36,8 +38,8 @@ def compiled_figures(
 
     Returns:
         ``traffic_ratio``, the bytes through the device's memory over the least ones;
-        ``image_kernels``, how many instructions go over the image; ``temporary_bytes``; and
-        ``compile_seconds``, the process time of tracing, lowering and compiling.
+        ``image_kernels``, how many instructions go over the image; ``temporary_bytes``;
+        ``gathers``; and ``compile_seconds``, the process time of tracing, lowering and compiling.
     """
     target.devices()
     x = jax.ShapeDtypeStruct(problem.logits_shape, dtype)
@@ -55,6 +57,7 @@ def compiled_figures(
         "traffic_ratio": sum(moved.values()) / least,
         "image_kernels": sum(size > _OVER_THE_IMAGE * least for size in moved.values()),
         **jax_programs.figures(compiled),
+        "gathers": len(re.findall(r"\bgather\(", text)),
         "compile_seconds": seconds,
     }
 
@@ -67,12 +70,17 @@ def _case(target: Target, name: str, objective: Objective, problem: Problem, dty
         jax_programs.require_optax()
         return built(objective.optax)
 
-    builders: dict[str, Builder] = {
-        "dice_jax": lambda: built(objective.dice_jax),
-        "optax": optax,
-    }
+    def kernel() -> Contender:
+        with dj.pass_implementation("kernel"):
+            return built(objective.dice_jax)
+
+    builders: dict[str, Builder] = {"dice_jax": lambda: built(objective.dice_jax)}
+    if target is TPU_V5E:
+        builders["dice_jax, kernel"] = kernel
+    builders["optax"] = optax
     work = f"{objective.title}, {problem.words}, {jnp.dtype(dtype).name}"
-    return Case(name=name, work=work, builders=builders)
+    ours = tuple(who for who in builders if who != "optax")
+    return Case(name=name, work=work, builders=builders, ours=ours)
 
 
 def _cases(

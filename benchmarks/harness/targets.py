@@ -37,31 +37,32 @@ class Target:
     platform: str
     devices: Callable[[], Sequence[Any]]
 
-    def compile(
-        self, function: Callable[..., Any], *arguments: Any, **options: Any
-    ) -> jax.stages.Compiled:
+    def compile(self, function: Callable[..., Any], *arguments: Any) -> jax.stages.Compiled:
         """Compile a function for one device.
 
         Args:
-            function: what `jax.jit` takes.
+            function: of arrays; one that `jax.jit` has wrapped keeps its options.
             *arguments: pytrees of `jax.ShapeDtypeStruct`. One without a sharding lies on the first
-                device.
-            **options: of `jax.jit`.
+                device. Anything else is handed over as it is.
 
         Returns:
             The compiled program. It cannot be called.
         """
         device = self.devices()[0]
         one = SingleDeviceSharding(device)
-        here = jax.tree.map(
-            lambda x: x.update(sharding=one) if x.sharding is None else x, arguments
-        )
+
+        def placed(x: Any) -> Any:
+            free = isinstance(x, jax.ShapeDtypeStruct) and x.sharding is None
+            return x.update(sharding=one) if free else x
+
+        jitted: Any = function if hasattr(function, "trace") else jax.jit(function)
+        here = [jax.tree.map(placed, x) for x in arguments]
         # Pallas asks which device it compiles for.
         described = AbstractDevice(
             device.device_kind, getattr(device, "num_cores", None), device.platform
         )
         with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=described)):
-            traced = jax.jit(function, **options).trace(*here)
+            traced = jitted.trace(*here)
             return traced.lower(lowering_platforms=(self.platform,)).compile()
 
 

@@ -134,7 +134,7 @@ def _kernel(
     given, rest = refs[: len(ins)], refs[len(ins) :]
     written, scratch = rest[: len(outs)], iter(rest[len(outs) :])
     sums = [next(scratch) if out.scratch else None for out in outs]
-    block, last = pl.program_id(1), pl.num_programs(1) - 1
+    image, block, last = pl.program_id(0), pl.program_id(1), pl.num_programs(1) - 1
 
     @pl.when(block == 0)
     def _() -> None:
@@ -148,7 +148,7 @@ def _kernel(
         row = pl.multiple_of(k // jnp.int32(chunks) * plan.step_rows, plan.step_rows)
         lane = pl.multiple_of(k % jnp.int32(chunks) * plan.step_lanes, plan.step_lanes)
         at = pl.ds(row, plan.step_rows), pl.ds(lane, plan.step_lanes)
-        values = op(0, *(x.read(ref, at) for x, ref in zip(ins, given, strict=True)))
+        values = op(0, *(x.read(ref, at, image) for x, ref in zip(ins, given, strict=True)))
         for out, ref, total, value in zip(outs, written, sums, values, strict=True):
             if total is None:
                 out.write(ref, at, value)
@@ -232,7 +232,7 @@ class _Input:
         ndim = len(op.shape)
         tail, self._dtype = x.shape[ndim:], x.dtype
         self._pixels = _Pixels(plan, tail) if argument.pixel else None
-        self._scalar = not tail
+        self._number_of_image = False
         if self._pixels is not None:
             # Mosaic reads no booleans from memory.
             x = x.astype(jnp.int8) if x.dtype == jnp.bool_ else x
@@ -242,11 +242,10 @@ class _Input:
         own = math.prod(x.shape[:ndim]) > 1
         x = jnp.broadcast_to(x, (*op.shape[:-2], 1, 1, *tail)) if own else x
         x = x.reshape(-1, *tail)
-        if self._scalar:
-            self.array = x
-            self.spec = pl.BlockSpec(
-                (1,), (lambda i, j: (i,)) if own else (lambda i, j: (0,)), memory_space=pltpu.SMEM
-            )
+        if not tail:
+            # All images' numbers: Mosaic cuts no vector into single ones.
+            self.array, self._number_of_image = x, own
+            self.spec = pl.BlockSpec(x.shape, lambda i, j: (0,), memory_space=pltpu.SMEM)
         else:
             self.array = jnp.broadcast_to(x[:, :, None, None], (*x.shape, 1, plan.step_lanes))
             self.spec = pl.BlockSpec(
@@ -254,9 +253,9 @@ class _Input:
                 (lambda i, j: (i, 0, 0, 0)) if own else (lambda i, j: (0, 0, 0, 0)),
             )
 
-    def read(self, ref: Any, at: Any) -> jax.Array:
+    def read(self, ref: Any, at: Any, image: jax.Array) -> jax.Array:
         if self._pixels is None:
-            return ref[0]
+            return ref[image if self._number_of_image else 0]
         value = self._pixels.read(ref, at)
         if self._dtype == jnp.bool_:
             return value.astype(jnp.int32) != 0
