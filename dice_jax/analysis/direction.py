@@ -282,7 +282,8 @@ def suggest_weight(
         0.195
 
     References:
-        C12 of the theory page: for Dice and mean BCE the scale tends to p_t/(2π).
+        C12 of the theory page: for Dice and mean BCE the scale tends to p_t/(2π). C25: count λ in
+        units of 1/(2π), and which of the two losses pulls harder at a pixel.
     """
     if (parameters is None) != (predict is None):
         raise ValueError("parameters and predict belong together: give both or neither")

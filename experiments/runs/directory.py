@@ -19,6 +19,7 @@ from experiments.config import StudyConfig
 from experiments.errors import ConfigError
 from experiments.files import remove_unfinished, write_json
 from experiments.runs.plan import RunSpec, final_runs
+from experiments.runs.status import status_of
 
 __all__ = [
     "claimed",
@@ -132,6 +133,9 @@ def _read_whole_run(path: Path) -> dict[str, Any]:
     run = _read_run(path)
     if run is None:
         raise ConfigError(f"{path} is incomplete: the study's compare command trains it again")
+    if "dice_chance" in run["metrics"]:
+        # Judged when it is read, so that all runs of a study are judged by one rule.
+        run["status"] = status_of(run["model"], run["status"] == "diverged", run["metrics"])
     return run
 
 

@@ -13,14 +13,15 @@ from experiments.config import StudyConfig
 from experiments.files import write_whole
 from experiments.images.masks import grey, pixels_of
 from experiments.learning.evaluation import evaluate
-from experiments.learning.models import MODELS, initialise
+from experiments.learning.models import initialise
 from experiments.learning.stitching import predict_whole
 from experiments.learning.training import History, TrainedRun
 from experiments.runs.data import noise_level, splits, tested
 from experiments.runs.directory import counts_path, environment
 from experiments.runs.plan import RunSpec
+from experiments.runs.status import status_of
 
-__all__ = ["examples", "logged", "result_of", "status_of"]
+__all__ = ["examples", "logged", "result_of"]
 
 # Test images that a run of the first seed saves for the report's pictures.
 _EXAMPLES = 2
@@ -96,22 +97,6 @@ def examples(*arrays: np.ndarray) -> np.ndarray:
             window.append(slice(first, first + _EXAMPLE_SIZE))
         shown.append([row[tuple(window)] for row in rows])
     return np.stack([np.stack(kind) for kind in zip(*shown, strict=True)])
-
-
-def status_of(model: str, diverged: bool, metrics: dict[str, float]) -> str:
-    """Judge a run by how it ranks pixels: finished, collapsed or diverged.
-
-    Dice at 0.5 would only judge its threshold.
-    """
-    if diverged:
-        return "diverged"
-    chance, precision = metrics["foreground_fraction_test"], metrics["average_precision"]
-    # Chance is the foreground fraction π. The limit is 2π, or a tenth of the way from π to a
-    # perfect ranking where that is less. A model that sees no pixels cannot rank them, so it cannot
-    # collapse.
-    limit = chance + min(chance, 0.1 * (1 - chance))
-    collapsed = MODELS[model].sees_pixels and precision < limit
-    return "collapsed" if collapsed else "finished"
 
 
 def logged(history: History, count: int) -> list[dict[str, float]]:

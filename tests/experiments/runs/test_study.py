@@ -20,7 +20,8 @@ from experiments.runs.batches import batch_order
 from experiments.runs.directory import load_configs, load_runs
 from experiments.runs.plan import final_runs, tuning_runs
 from experiments.runs.progress import Progress
-from experiments.runs.results import logged, status_of
+from experiments.runs.results import logged
+from experiments.runs.status import status_of
 from experiments.runs.study import run_study
 from tests.experiments.conftest import TINY
 
@@ -255,6 +256,10 @@ def test_status_goes_by_average_precision_never_by_dice():
     weak = {"foreground_fraction_test": 0.003, "average_precision": 7 * 0.003}
     assert status_of("unet", False, weak) == "finished"
     assert status_of("unet", False, weak | {"average_precision": 0.005}) == "collapsed"
+    # Every p is below every threshold: the order of such probabilities is of no use.
+    dead = weak | {"dice_tuned": 0.0, "dice_chance": 0.006}
+    assert status_of("unet", False, dead) == "collapsed"
+    assert status_of("unet", False, dead | {"dice_tuned": 0.08}) == "finished"
     assert status_of("unet", True, ranked) == "diverged"
 
 
