@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 
 from experiments.analysis.statistics import EQUIVALENCE_MARGIN, LEAST_SEEDS, Interval
+from experiments.learning.arms import options_of
 from experiments.runs.progress import duration
 
 __all__ = ["MODEL_NAMES", "interval_text", "joined", "label", "page", "percent", "sentences"]
@@ -21,12 +22,13 @@ _NAMES = {"bce": "BCE", "ce": "CE", "balanced_bce": "balanced BCE"}
 
 
 def label(loss: str) -> str:
-    """Write a loss's name for people, for example ``"Squared Dice + BCE"``."""
+    """Write an arm's name for people, for example ``"Squared Dice + BCE"``, ``"Dice, clip 1"``."""
+    loss, options = options_of(loss)
     parts = [
         _NAMES.get(p, p.replace("_", " ").replace("dice", "Dice").replace("tversky", "Tversky"))
         for p in loss.split("+")
     ]
-    return capitalised(" + ".join(parts))
+    return ", ".join([capitalised(" + ".join(parts)), *(f"{k} {v}" for k, v in options.items())])
 
 
 def capitalised(words: str) -> str:

@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.analysis.contrasts import baseline_contrasts, baseline_of, primary_loss
+from experiments.analysis.estimands import estimands_table
 from experiments.analysis.model_runs import ModelRuns, read_models
 from experiments.analysis.tables import runs_table, summary_table
 from experiments.errors import ConfigError
@@ -54,6 +55,12 @@ _COLUMNS = {
     "brier": "Brier score",
     "empty_false_positive_share": "empty images with findings",
 }
+# What a reader needs to recompute the tables, one row per run.
+_RUNS_COLUMNS = (
+    "model", "foreground_fraction", "loss", "seed", "learning_rate", "status", "dice", "dice_tuned",
+    "dice_pooled", "dice_pooled_pool_tuned", "average_precision", "dice_chance",
+    "foreground_fraction_test",
+)  # fmt: skip
 _BIAS_COLUMNS = {
     "mean_probability": "p",
     "soft_volume_bias": "volume bias of Σp",
@@ -88,6 +95,9 @@ def write_report(directory: Path) -> None:
         raise ConfigError(f"{directory} holds no finished run (runs/*.json): nothing to report")
     runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
+    write_whole(directory / "estimands.csv", estimands_table(runs).to_csv(index=False))
+    kept = [name for name in _RUNS_COLUMNS if name in runs]
+    write_whole(directory / "runs.csv", runs[kept].to_csv(index=False, float_format="%.6g"))
     checks = [check for model in models for check in predictions(model)]
     primary = primary_loss(models[0].config)
     tested = primary if models[0].config.model != "bias" else None

@@ -240,7 +240,8 @@ def _gradient_maps(
     model: ModelRuns, axes: Sequence[Axes], loss: str, logits: np.ndarray, masks: np.ndarray
 ) -> None:
     """Draw a loss's gradient at the logits, on one scale for all images."""
-    arm = parse_arm(loss, model.config.pooling, model.config.smooth)
+    own = model.config.of_arm(loss)
+    arm = parse_arm(own.losses[0], own.pooling, own.smooth)
     gradient: Any = np.asarray(
         dj.analysis.pixel_gradient(
             arm, jnp.asarray(logits), jnp.asarray(masks > 0.5), sums=arm.sums

@@ -13,6 +13,10 @@ def test_losses_have_names():
     assert names == ["BCE", "Squared Dice", "Balanced BCE", "Dice + BCE", "Focal Tversky"]
 
 
+def test_an_arm_is_named_with_what_it_sets_for_itself():
+    assert label("dice+bce,clip=1,rate=0.033") == "Dice + BCE, clip 1, rate 0.033"
+
+
 def test_fractions_are_percentages():
     assert [percent(f) for f in (0.2, 0.003, 0.0005)] == ["20 %", "0.3 %", "0.05 %"]
 
