@@ -19,7 +19,7 @@ from benchmarks.harness.problems import Problem
 from benchmarks.harness.targets import H100, TPU_V5E, Target
 from benchmarks.harness.traffic import traffic
 
-__all__ = ["GPU_COMPILED", "TPU_COMPILED", "compiled_figures"]
+__all__ = ["GPU_COMPILED", "TPU_COMPILED", "compiled_figures", "program_figures"]
 
 # An instruction goes over the image if it moves more than this share of the least bytes.
 _OVER_THE_IMAGE = 1 / 200
@@ -41,18 +41,35 @@ def compiled_figures(
         ``image_kernels``, how many instructions go over the image; ``temporary_bytes``;
         ``gathers``; and ``compile_seconds``, the process time of tracing, lowering and compiling.
     """
-    target.devices()
     x = jax.ShapeDtypeStruct(problem.logits_shape, dtype)
     y = jax.ShapeDtypeStruct(problem.pixels, jnp.int32)
+    least = problem.least_bytes(logit_bytes=x.dtype.itemsize)
+    return program_figures(target, jax.value_and_grad(loss), (x, y), least)
+
+
+def program_figures(
+    target: Target, function: Callable[..., Any], arguments: Sequence[Any], least: float
+) -> dict[str, float]:
+    """Compile a function, and read the figures of `compiled_figures` off the program.
+
+    Args:
+        target: the device that it is compiled for.
+        function: of arrays.
+        arguments: their types.
+        least: the bytes that it must move.
+
+    Returns:
+        The figures.
+    """
+    target.devices()
     jax.clear_caches()
     with without_persistent_cache():
         began = time.process_time()
-        compiled = target.compile(jax.value_and_grad(loss), x, y)
+        compiled = target.compile(function, *arguments)
         seconds = time.process_time() - began
     text = compiled.as_text()
     assert text is not None
     moved = traffic(text)
-    least = problem.least_bytes(logit_bytes=x.dtype.itemsize)
     return {
         "traffic_ratio": sum(moved.values()) / least,
         "image_kernels": sum(size > _OVER_THE_IMAGE * least for size in moved.values()),

@@ -8,7 +8,7 @@ from benchmarks.families.compiled import GPU_COMPILED, TPU_COMPILED
 from benchmarks.families.distances import DISTANCES
 from benchmarks.families.gpu import GPU
 from benchmarks.families.half import HALF
-from benchmarks.families.head import HEAD
+from benchmarks.families.head import HEAD, HEAD_COMPILED
 from benchmarks.families.linearity import LINEARITY
 from benchmarks.families.monitor import MONITOR
 from benchmarks.families.pixels import SIGMOID, SOFTMAX
@@ -30,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     UNET_STEP,
     HALF,
     HEAD,
+    HEAD_COMPILED,
     GPU,
     LINEARITY,
     COMPILATION,

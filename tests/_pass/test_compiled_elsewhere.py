@@ -144,6 +144,27 @@ def test_every_chip_of_a_shard_map_runs_its_own_kernel():
     assert "all-gather" not in plain.as_text()
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_head_makes_no_logits(target, dtype):
+    """Of 2²⁰ pixels with 104 classes: nothing is larger than the features."""
+    pixels, features, classes = 2**20, 32, 104
+
+    def loss(h, kernel, y):
+        sums = dj.linear_softmax_region_sums(h, kernel, y)
+        return dj.dice_loss(sums).mean() + dj.cross_entropy_loss(sums)
+
+    compiled = target.compile(
+        jax.value_and_grad(loss, (0, 1)),
+        jax.ShapeDtypeStruct((pixels, features), dtype),
+        jax.ShapeDtypeStruct((features, classes), dtype),
+        jax.ShapeDtypeStruct((pixels,), jnp.int32),
+    )
+    sizes = re.findall(r"\b(?:f32|bf16|s32|pred)\[([\d,]+)\]", compiled.as_text())
+    assert max(np.prod([int(n) for n in size.split(",")]) for size in sizes) == pixels * features
+    assert compiled.memory_analysis().temp_size_in_bytes <= 60 * MB
+
+
 # The largest traffic over the least, and the largest temporaries.
 GPU = {
     (None, "float32"): (1.95, 145 * MB),

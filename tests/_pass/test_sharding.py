@@ -32,6 +32,12 @@ def test_inside_shard_map_each_device_goes_in_tiles(results, case):
     assert result["temporaries"] < 30_000
 
 
+@pytest.mark.parametrize("kind", ["shard_map", "Explicit"])
+def test_a_head_makes_no_logits_on_any_device(results, kind):
+    """A tile of 2,048 pixels takes 0.9 MB, a device's own logits would take 3.4 MB."""
+    assert results["head"][kind] < 3.4e6
+
+
 @pytest.mark.parametrize("case", FURTHER_CASES, ids=" ".join)
 def test_whatever_reads_pixels_under_jit_is_cut_rightly(results, case):
     """Weights of another shape, regions, options, uneven shards, second derivatives, vmap."""
