@@ -121,8 +121,8 @@ def hausdorff_case(shape: tuple[int, ...]) -> Case:
         pair = masks()
 
         def call() -> float:
-            edges = [mask & ~np.asarray(ndimage.binary_erosion(mask)) for mask in pair]
-            to = [np.asarray(ndimage.distance_transform_edt(~edge)) for edge in edges]
+            edges = [mask > ndimage.binary_erosion(mask) for mask in pair]
+            to = [np.asarray(ndimage.distance_transform_edt(np.logical_not(edge))) for edge in edges]
             return max(float(np.percentile(to[1 - k][edges[k]], 95)) for k in (0, 1))
 
         return Contender(
