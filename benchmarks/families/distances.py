@@ -122,7 +122,9 @@ def hausdorff_case(shape: tuple[int, ...]) -> Case:
 
         def call() -> float:
             edges = [mask > ndimage.binary_erosion(mask) for mask in pair]
-            to = [np.asarray(ndimage.distance_transform_edt(np.logical_not(edge))) for edge in edges]
+            to = [
+                np.asarray(ndimage.distance_transform_edt(np.logical_not(edge))) for edge in edges
+            ]
             return max(float(np.percentile(to[1 - k][edges[k]], 95)) for k in (0, 1))
 
         return Contender(
