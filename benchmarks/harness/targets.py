@@ -96,7 +96,7 @@ def _gpu() -> Sequence[Any]:
 def _described(what: str, **topology: Any) -> Sequence[Any]:
     try:
         return topologies.get_topology_desc(**topology).devices
-    except Exception as failure:
+    except RuntimeError as failure:
         first_line = str(failure).strip().splitlines()[0]
         raise Unavailable(f"no program can be compiled for {what} here: {first_line}") from None
 

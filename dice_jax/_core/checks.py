@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from dice_jax._core.hints import refuse_unknown_keywords
+from dice_jax._core.hints import explains_keywords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -391,12 +390,10 @@ def takes(kind: type, spell: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         name = function.__name__
-        known = frozenset(inspect.signature(function).parameters)
 
+        @explains_keywords
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not known.issuperset(kwargs):
-                refuse_unknown_keywords(name, kwargs, known)
             given: list[Any] = list(args) or [kwargs[k] for k in ("sums",) if k in kwargs]
             if given and (len(given) > 1 or not isinstance(given[0], kind)):
                 came = ", ".join(describe(a) for a in given)

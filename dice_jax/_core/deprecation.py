@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar
 
 __all__ = ["deprecated"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def deprecated(function: F, *, name: str, line: str, goes_in: str) -> F:
+def deprecated(function: Callable[P, R], *, name: str, line: str, goes_in: str) -> Callable[P, R]:
     """Make a function that warns, and then does what ``function`` does.
 
     Args:
@@ -34,10 +35,10 @@ def deprecated(function: F, *, name: str, line: str, goes_in: str) -> F:
     """
 
     @functools.wraps(function)
-    def old(*args: Any, **kwargs: Any) -> Any:
+    def old(*args: P.args, **kwargs: P.kwargs) -> R:
         # Level 2 is the caller's line, which is the one to change.
         message = f"{name} goes in {goes_in}. Write {line} instead."
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return function(*args, **kwargs)
 
-    return old  # pyright: ignore[reportReturnType]
+    return old

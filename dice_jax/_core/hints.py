@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import ParamSpec, TypeVar
 
-__all__ = ["explains_keywords", "missing_name", "refuse_unknown_keywords"]
+__all__ = ["explains_keywords", "missing_name"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def refuse_unknown_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+def _refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse keywords that a function lacks, and spell the line to write.
 
     Args:
@@ -145,7 +145,7 @@ def explains_keywords(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         if not known.issuperset(kwargs):
-            refuse_unknown_keywords(function.__name__, kwargs, known)
+            _refuse_unknown(function.__name__, kwargs, known)
         return function(*args, **kwargs)
 
     return checked

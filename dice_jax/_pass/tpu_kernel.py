@@ -188,14 +188,18 @@ class _Pixels:
         whole = (plan.images, plan.height, plan.width)
         order: tuple[int, ...]
         if not tail:
-            order, block, index = (0, 1, 2), (1, plan.rows, plan.width), lambda i, j: (i, j, 0)
+            order, block = (0, 1, 2), (1, plan.rows, plan.width)
         elif self.interleaved:
             order, block = (0, 1, 3, 2), (1, plan.rows, *tail, plan.width)
-            index = lambda i, j: (i, j, 0, 0)  # noqa: E731
         else:
             order, block = (0, 3, 1, 2), (1, *tail, plan.rows, plan.width)
-            index = lambda i, j: (i, 0, j, 0)  # noqa: E731
         self._flat = (*whole, *tail)
+        # Block (i, j) is image i, and its j-th rows: axis 1 of the flat array, wherever it is now.
+        rows = order.index(1)
+
+        def index(i: Any, j: Any) -> tuple[Any, ...]:
+            return tuple(i if k == 0 else j if k == rows else 0 for k in range(len(order)))
+
         self._order, self.spec = order, pl.BlockSpec(block, index)
         self.shape = tuple(self._flat[k] for k in order)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.hints import refuse_unknown_keywords
+from dice_jax._core.hints import explains_keywords
 from dice_jax._core.safe_math import ratio
 from dice_jax.sums.additive import AdditiveSums, known_options, unknown_options, without_options
 from dice_jax.sums.operands import (
@@ -60,12 +60,10 @@ def sums_or_arrays(
 
     def decorate(loss: Callable[P, R]) -> Callable[P, R]:
         line = f"{loss.__name__}({make.__name__}({', '.join(arrays)}))"
-        known = frozenset(inspect.signature(loss).parameters)
 
+        @explains_keywords
         @functools.wraps(loss)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not known.issuperset(kwargs):
-                refuse_unknown_keywords(loss.__name__, kwargs, known)
             first: Any = args[0] if args else kwargs.get(arrays[0])
             if isinstance(first, AdditiveSums):
                 if not isinstance(first, kind):

@@ -201,7 +201,8 @@ def _logits_of(features: jax.Array, head: Head) -> Any:
 def _logits_function(dtype: Any) -> Callable[..., jax.Array]:
     """Give z = h·K + b of a block as `flax.nnx.Linear` has it, classes where ``axis`` says."""
     # Read once: a pass is traced again for its derivative, under whatever is set then.
-    precision: Any = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
+    config: Any = jax.config
+    precision = config.jax_default_matmul_precision
 
     def logits(x: jax.Array, kernel: jax.Array, *bias: jax.Array, axis: int) -> jax.Array:
         kind = x.dtype if x.dtype == kernel.dtype else checks.accumulation_dtype(x, kernel)

@@ -45,11 +45,12 @@ def run(path: Path, folder: Path, size: str | None = None) -> Any:
     if size is not None:
         environment["DICE_JAX_NOTEBOOK_SIZE"] = size
     client = NotebookClient(notebook, timeout=3600, kernel_name="python3")
-    if os.name == "posix":
-        # Not over TCP, where the kernel warns of listeners. A socket's path must be short.
-        kernel: Any = client.create_kernel_manager()
-        kernel.transport, kernel.ip = "ipc", tempfile.mkdtemp() + "/kernel"
-    client.execute(cwd=str(folder), env=environment)
+    with tempfile.TemporaryDirectory() as sockets:
+        if os.name == "posix":
+            # Not over TCP, where the kernel warns of listeners. A socket's path must be short.
+            kernel: Any = client.create_kernel_manager()
+            kernel.transport, kernel.ip = "ipc", f"{sockets}/kernel"
+        client.execute(cwd=str(folder), env=environment)
     return notebook
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -415,3 +416,12 @@ def test_two_devices_compute_what_one_does_in_processes_of_their_own():
         "dice_jax, two devices, plain jit",
     ]
     assert row["contenders"][1]["figures"]["temporary_bytes"] > 0
+
+
+def test_the_command_of_a_published_record_writes_that_record():
+    records = sorted((Path(command.__file__).parent / "results").glob("*.json"))
+    assert records
+    for path in records:
+        assert json.loads(path.read_text())["command"].endswith(
+            f" --json benchmarks/results/{path.name}"
+        )

@@ -155,8 +155,8 @@ def test_the_first_command_works_in_a_bare_environment(tmp_path, command):
         command = f'python -m pip install -e ".[experiments]" && {command}'
     install, _, program = command.partition(" && ")
     shell = f'export PATH="{python.parent}:$PATH"; {install}'
-    shell += (
-        f" && {program.partition('#')[0]} --help" if program else ' && python -c "import dice_jax"'
-    )
-    run("bash", "-c", shell, cwd=tmp_path / "clone")
+    version = 'python -c "import dice_jax; print(dice_jax.__version__)"'
+    shell += f" && {program.partition('#')[0]} --help" if program else f" && {version}"
+    printed = run("bash", "-c", shell, cwd=tmp_path / "clone").stdout
+    assert re.search("(?i)usage: " if program else r"^\d+\.\d+\.\d+$", printed, re.MULTILINE)
     shutil.rmtree(tmp_path / "env")
