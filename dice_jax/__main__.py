@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "three sums, the gradient at every pixel, the ratio.",
     )
     explain.add_argument("--out", type=Path, required=True, help="directory for page and figures")
-    explain.add_argument("--mask", type=Path, help="a two-valued mask: PNG, TIFF or NumPy (.npy)")
+    explain.add_argument("--mask", type=Path, help="a two-valued mask, such as a PNG")
     explain.add_argument(
         "--prediction", type=Path, help="probabilities for it (8 or 16 bit images are scaled)"
     )

@@ -348,6 +348,29 @@ def host_values(x: Any) -> np.ndarray[Any, Any] | None:
     return np.asarray(x)
 
 
+def check_count(name: str, value: Any, *, least: int, hint: str = "") -> int:
+    """Check an option that counts something and shapes the program.
+
+    Args:
+        name: the argument's name, for the error.
+        value: an integer, at least ``least``.
+        least: the smallest one allowed.
+        hint: what to write instead, for the error.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: if it is no integer.
+        ValueError: if it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value}{hint}")
+    return int(value)
+
+
 def check_spacing(spacing: Any, axis: Axis, ndim: int) -> tuple[Any, ...]:
     """Check the size of a pixel along each spatial axis.
 

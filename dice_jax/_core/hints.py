@@ -58,16 +58,18 @@ _NAMES: Mapping[str, str] = {
 
 # What other libraries give as a keyword is an expression around the call here.
 _KEYWORDS: Mapping[str, str] = {
-    "reduction": "the result has one entry per region and class; write {name}(…).mean() or .sum()",
+    "reduction": "a loss has one entry per region and class; write loss.mean() or loss.sum()",
     "ignore_index": "write where=labels != 255, or where=(labels != 255)[..., None] beside one-hot "
     "arrays",
     "include_background": "write {name}(…)[..., 1:] to leave the first class out",
     "ignore_background": "write {name}(…)[..., 1:] to leave the first class out",
-    "class_weights": "the result has one entry per class; write ({name}(…) * weights).sum()",
-    "weight": "the result has one entry per class; write ({name}(…) * weights).sum()",
+    "class_weights": "a loss has one entry per class; write (loss * weights).sum()",
+    "weight": "a loss has one entry per class; write (loss * weights).sum()",
     "pos_weight": "write sums.foreground_cross_entropy and sums.background_cross_entropy, weighted",
-    "softmax": "write {name}(softmax_region_sums(logits, labels))",
-    "sigmoid": "write {name}(sigmoid_region_sums(logits, targets))",
+    "softmax": "for sums of logits, write softmax_region_sums(logits, labels); for probabilities, "
+    "jax.nn.softmax(logits)",
+    "sigmoid": "for sums of logits, write sigmoid_region_sums(logits, targets); for probabilities, "
+    "jax.nn.sigmoid(logits)",
     "from_logits": "sigmoid_region_sums and softmax_region_sums take logits; region_sums takes "
     "probabilities",
     "to_onehot_y": "softmax_region_sums takes integer labels as they are",
@@ -111,24 +113,13 @@ def _plain(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-def _refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse keywords that a function lacks, and spell the line to write.
-
-    Args:
-        function: its name.
-        given: the keywords that came.
-        known: those that it has.
-
-    Raises:
-        TypeError: for the first that it lacks.
-    """
-    for keyword in set(given) - (known := set(known)):
-        text = f"{function} got an unexpected keyword argument {keyword!r}"
-        if keyword in _KEYWORDS:
-            text += "; " + _KEYWORDS[keyword].format(name=function)
-        elif close := difflib.get_close_matches(keyword, known, n=1):
-            text += f"; did you mean {close[0]}?"
-        raise TypeError(text)
+def _unknown_keyword(function: str, keyword: str, known: Iterable[str]) -> TypeError:
+    text = f"{function} got an unexpected keyword argument {keyword!r}"
+    if keyword in _KEYWORDS:
+        text += "; " + _KEYWORDS[keyword].format(name=function)
+    elif close := difflib.get_close_matches(keyword, known, n=1):
+        text += f"; did you mean {close[0]}?"
+    return TypeError(text)
 
 
 def explains_keywords(function: Callable[P, R]) -> Callable[P, R]:
@@ -140,12 +131,13 @@ def explains_keywords(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         A decorator's result: the function, with its signature and docstring.
     """
-    known = frozenset(inspect.signature(function).parameters)
+    known = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not known.issuperset(kwargs):
-            _refuse_unknown(function.__name__, kwargs, known)
+        for keyword in kwargs:
+            if keyword not in known:
+                raise _unknown_keyword(function.__name__, keyword, known)
         return function(*args, **kwargs)
 
     return checked

@@ -15,8 +15,8 @@ _DESCRIPTION = """\
 Scores predictions against the truth: per case and class, and as means over all cases.
 
 PREDICTIONS and TRUTH are two files or two folders, whose files are paired by name. A file is PNG,
-TIFF, NumPy or NIfTI, in 2-D or 3-D. It holds a mask, labels of classes, numbers of objects
-(--instances) or, if it is a prediction, probabilities.
+JPEG, BMP, TIFF, NumPy or NIfTI, in 2-D or 3-D. It holds a mask, labels of classes, numbers of
+objects (--instances) or, if it is a prediction, probabilities.
 """
 
 _EXAMPLES = """\

@@ -103,7 +103,7 @@ def true_labels(pixels: Array, meaning: Meaning) -> Array:
         return (pixels > meaning.truth_threshold).astype(np.int32)
     whole = _whole(pixels)
     if whole is None:
-        value = _first(pixels, pixels != np.round(pixels))
+        value = _first(pixels, _no_label(pixels))
         raise ValueError(
             f"the truth must hold labels, got {value}; pass --truth-threshold 0.5 if it is a soft "
             "mask (the order of the arguments is PREDICTIONS TRUTH)"
@@ -227,10 +227,15 @@ def size(shape: tuple[int, ...]) -> str:
 def _whole(pixels: Array) -> Array | None:
     """The same as integers, or ``None`` if they are none."""
     if pixels.dtype.kind == "f":
-        if (pixels != np.round(pixels)).any() or np.abs(pixels).max(initial=0) >= 2**31:
+        if _no_label(pixels).any():
             return None
         return pixels.astype(np.int32)
     return pixels.astype(np.int32) if pixels.dtype.kind == "b" else pixels
+
+
+def _no_label(pixels: Array) -> Array:
+    """Where floating numbers are no labels: fractions, and what 32 bits do not hold."""
+    return (pixels != np.round(pixels)) | (np.abs(pixels) >= 2**31)
 
 
 def _check_finite(pixels: Array) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from dice_jax.images.files import image_suffix
+from dice_jax.images.files import KNOWN, image_suffix
 
 __all__ = ["Case", "Pairs", "find_pairs", "images_by_name"]
 
@@ -37,12 +37,10 @@ class Pairs:
     Args:
         cases: in the order of their names.
         notes: on files that are left out, one sentence each.
-        complete: whether each file of truth has a prediction.
     """
 
     cases: tuple[Case, ...]
     notes: tuple[str, ...]
-    complete: bool = True
 
 
 def find_pairs(
@@ -102,7 +100,7 @@ def find_pairs(
         unread = [path.name for path in (*other, *more)]
         notes.append(f"Not read: {len(unread)} other files ({_few(unread)}).")
     cases = (Case(name, claimed[name], wanted[name]) for name in both)
-    return Pairs(tuple(cases), tuple(notes), not missing)
+    return Pairs(tuple(cases), tuple(notes))
 
 
 def images_by_name(folder: Path, ending: str, option: str) -> tuple[dict[str, Path], list[Path]]:
@@ -140,12 +138,8 @@ def images_by_name(folder: Path, ending: str, option: str) -> tuple[dict[str, Pa
         found[name] = path
     if not found:
         ends = f" whose name ends in {ending!r} ({option})" if ending else ""
-        raise ValueError(f"{folder} holds no image{ends}; {_kinds()} expected")
+        raise ValueError(f"{folder} holds no image{ends}; {KNOWN} expected")
     return found, others
-
-
-def _kinds() -> str:
-    return "PNG, TIFF, NumPy (.npy) or NIfTI (.nii.gz)"
 
 
 def _nothing_in_common(

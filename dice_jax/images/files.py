@@ -17,7 +17,7 @@ __all__ = ["ImageFile", "image_suffix", "read_image"]
 
 Array = np.ndarray[Any, Any]
 
-_KNOWN = "PNG, JPEG, BMP, TIFF, NumPy (.npy, .npz) or NIfTI (.nii, .nii.gz)"
+KNOWN = "PNG, JPEG, BMP, TIFF, NumPy (.npy, .npz) or NIfTI (.nii, .nii.gz)"
 
 
 class ImageFile(NamedTuple):
@@ -73,7 +73,9 @@ def read_image(path: str | Path, *, labels: bool = False, most_pixels: int = 2**
     Args:
         path: a PNG, JPEG, BMP, TIFF, NumPy (.npy, or .npz with one array) or NIfTI file.
         labels: keep the indices of a palette instead of its colours.
-        most_pixels: an image with more pixels is refused before it is decoded.
+        most_pixels: an image with more pixels is refused before it is decoded. Pillow, which reads
+            PNG, JPEG, BMP and compressed TIFF, itself refuses more than twice its
+            ``PIL.Image.MAX_IMAGE_PIXELS`` (178,956,970 pixels, unless you change it).
 
     Returns:
         An `ImageFile`.
@@ -97,7 +99,7 @@ def read_image(path: str | Path, *, labels: bool = False, most_pixels: int = 2**
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     if suffix is None:
-        raise ValueError(f"{path}: not an image that can be read here; {_KNOWN} expected")
+        raise ValueError(f"{path}: not an image that can be read here; {KNOWN} expected")
     try:
         found = _READERS[suffix](path, _Wish(labels, most_pixels))
     except ImportError:
@@ -134,7 +136,7 @@ class _Wish(NamedTuple):
 def _read_picture(path: Path, wish: _Wish) -> ImageFile:
     image_module = wish.library("PIL.Image", "images")
     with warnings.catch_warnings():
-        # The limit below is ours, and broken metadata beside good pixels does not matter.
+        # Pillow warns of half the size that it refuses, and of broken metadata beside good pixels.
         warnings.simplefilter("ignore")
         with image_module.open(path, formats=("PNG", "JPEG", "BMP", "TIFF")) as image:
             # A JPEG's further pictures are previews.

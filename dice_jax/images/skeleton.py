@@ -7,7 +7,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
@@ -79,11 +78,7 @@ def check_iterations(iterations: int) -> int:
         TypeError: if it is no integer.
         ValueError: if it is negative.
     """
-    if isinstance(iterations, bool) or not isinstance(iterations, (int, np.integer)):
-        raise TypeError(f"iterations must be an int, got {iterations!r}")
-    if iterations < 0:
-        raise ValueError(f"iterations must be >= 0, got {iterations}")
-    return int(iterations)
+    return checks.check_count("iterations", iterations, least=0)
 
 
 @partial(jax.jit, static_argnames=("axes", "iterations"))

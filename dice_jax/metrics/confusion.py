@@ -7,7 +7,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
@@ -248,10 +247,7 @@ def confusion_matrix(
             f"labels must have the shape of predicted {maps[0].shape}, "
             f"got {checks.describe(maps[1])}"
         )
-    if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
-        raise TypeError(f"num_classes must be an int, got {num_classes!r}")
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be >= 1, got {num_classes}")
+    num_classes = checks.check_count("num_classes", num_classes, least=1)
     axes = checks.normalize_axis("axis", axis, maps[0].ndim, what="predicted")
     kept = checks.check_where(where, maps[0].shape)
     return _confusion_matrix(*maps, kept, axes=axes, classes=int(num_classes))

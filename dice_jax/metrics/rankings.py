@@ -12,7 +12,7 @@ from dice_jax._core import checks
 from dice_jax._core.ranks import over_regions, rank, up_to
 from dice_jax._core.safe_math import ratio
 from dice_jax.metrics.scores import Scores
-from dice_jax.sums.expected_dice import check_nodes, dice_of_most_probable
+from dice_jax.sums.expected_dice import best_mask, check_nodes
 from dice_jax.sums.operands import binary_operands, floating, hard_targets, inside
 
 __all__ = ["average_precision", "best_threshold", "dice_optimal_mask", "roc_auc"]
@@ -279,9 +279,7 @@ def _dice_optimal_mask(
 
     def best(p: jax.Array) -> jax.Array:
         # A pixel of probability 0 comes last and lowers the Dice of every mask that has it.
-        order, dice = dice_of_most_probable(jnp.clip(p, 0, 1), nodes=nodes)
-        taken = (jnp.arange(p.size) < jnp.argmax(dice)).astype(p.dtype)
-        return jnp.zeros_like(p).at[order].set(taken) + 0 * jnp.sum(p)
+        return best_mask(jnp.clip(p, 0, 1), nodes=nodes)[0] + 0 * jnp.sum(p)
 
     p = checks.unit_or_nan(inside(probabilities.astype(dtype), where))
     masks = over_regions(best, (p,), axes)

@@ -120,7 +120,7 @@ def calibration(
         Guo et al., On calibration of modern neural networks (2017),
         https://arxiv.org/abs/1706.04599, section 2.
     """
-    bins = _check_bins(bins)
+    bins = checks.check_count("bins", bins, least=1)
     p, y, where, axes = _unit_operands(probabilities, targets, axis, where)
     return _calibration(p, y, where, axes=axes, bins=bins)
 
@@ -254,7 +254,7 @@ def adaptive_calibration_error(
         Nixon et al., Measuring calibration in deep learning (2019),
         https://arxiv.org/abs/1904.01685, equation 3, for one class.
     """
-    bins = _check_bins(bins)
+    bins = checks.check_count("bins", bins, least=1)
     p, y, where, axes = _unit_operands(probabilities, targets, axis, where)
     return _adaptive_calibration_error(p, y, where, axes=axes, bins=bins)
 
@@ -332,14 +332,6 @@ def brier_score(
     """
     p, y, where, axes = _unit_operands(probabilities, targets, axis, where)
     return _brier_score(p, y, where, axes=axes)
-
-
-def _check_bins(bins: int) -> int:
-    if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)):
-        raise TypeError(f"bins must be an int, got {bins!r}")
-    if bins < 1:
-        raise ValueError(f"bins must be >= 1, got {bins}")
-    return int(bins)
 
 
 def _unit_operands(

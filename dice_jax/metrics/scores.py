@@ -9,11 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
-from dice_jax._core.display import region_table
+from dice_jax._core.display import is_known, region_table
 from dice_jax.sums.region import RegionSums
 
 __all__ = ["Average", "Scores", "of_regions"]
@@ -197,7 +196,7 @@ class Scores:
 
     def __repr__(self) -> str:
         """The first and last values; shapes only where values are not known."""
-        if isinstance(self.value, Tracer) or not isinstance(self.value, (jax.Array, np.ndarray)):
+        if not (is_known(self.value) and is_known(self.present)):
             return f"Scores({self.value}, present={self.present})"
         fields = (
             np.array2string(np.asarray(x), threshold=8, edgeitems=2)

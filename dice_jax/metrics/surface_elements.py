@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.ranks import over_regions
-from dice_jax._core.safe_math import ratio
+from dice_jax._core.safe_math import product, ratio
 from dice_jax.images.distance import distance_transform
 from dice_jax.metrics.image_pairs import of_image_pairs
 from dice_jax.metrics.scores import Scores
@@ -244,8 +244,7 @@ def _directed_mean_by_area(
 ) -> jax.Array:
     area, distance = _elements(first, second, axes, steps)[0]
     total = jnp.sum(area, axes)
-    weighted = jnp.where(area > 0, area * distance, jnp.zeros_like(area))
-    value = ratio(jnp.sum(weighted, axes), total, jnp.zeros_like(total))
+    value = ratio(jnp.sum(product(area, distance), axes), total, jnp.zeros_like(total))
     return infinite_if_one_is_empty(value, first, second, axes)
 
 

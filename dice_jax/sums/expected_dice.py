@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check_nodes", "dice_of_most_probable", "exponentials"]
+from dice_jax._core import checks
+
+__all__ = ["best_mask", "check_nodes", "dice_of_most_probable", "exponentials"]
 
 _FEWEST_NODES = 4
 
@@ -27,11 +29,23 @@ def check_nodes(nodes: Any) -> int:
         TypeError: if it is no integer.
         ValueError: if it is smaller.
     """
-    if isinstance(nodes, bool) or not isinstance(nodes, (int, np.integer)):
-        raise TypeError(f"nodes must be an int, got {nodes!r}")
-    if nodes < _FEWEST_NODES:
-        raise ValueError(f"nodes must be >= {_FEWEST_NODES}, got {nodes}; write nodes=64")
-    return int(nodes)
+    return checks.check_count("nodes", nodes, least=_FEWEST_NODES, hint="; write nodes=64")
+
+
+def best_mask(posterior: jax.Array, *, nodes: int) -> tuple[jax.Array, jax.Array]:
+    """Make the mask with the largest expected Dice.
+
+    Args:
+        posterior: [N], as of `dice_of_most_probable`.
+        nodes: Q, as there.
+
+    Returns:
+        0 and 1, [N]; its expected Dice.
+    """
+    order, dice = dice_of_most_probable(posterior, nodes=nodes)
+    k = jnp.argmax(dice)
+    taken = (jnp.arange(posterior.size) < k).astype(posterior.dtype)
+    return jnp.zeros_like(posterior).at[order].set(taken), dice[k]
 
 
 def dice_of_most_probable(posterior: jax.Array, *, nodes: int) -> tuple[jax.Array, jax.Array]:

@@ -273,7 +273,7 @@ def _sigmoid_sums(
 
         x = inside(x, jnp.any(weight != 0, axis), axis=axis)
         fields = with_checked_targets(masked, dtype, None)(x, inside(y, weight), *head, axis=axis)
-        w = jnp.broadcast_to(weight, y.shape).astype(dtype)
+        w = jnp.broadcast_to(checks.weight_or_nan(weight.astype(dtype)), y.shape)
         weighed = {name: partial(lambda term: term() * w, term) for name, term in fields.items()}
         return weighed | {"count": lambda: w}
 

@@ -89,10 +89,7 @@ def instance_region_sums(
         )
     if not checks.is_integer(instances):
         raise TypeError(f"instances must be integers, got {checks.describe(instances)}")
-    if isinstance(num_instances, bool) or not isinstance(num_instances, (int, np.integer)):
-        raise TypeError(f"num_instances must be an int, got {num_instances!r}")
-    if num_instances < 1:
-        raise ValueError(f"num_instances must be >= 1, got {num_instances}")
+    num_instances = checks.check_count("num_instances", num_instances, least=1)
     mask = checks.check_where(where, shape)
     if not isinstance(instances, Tracer) and not isinstance(mask, Tracer) and instances.size:
         seen = np.asarray(inside(instances, mask))

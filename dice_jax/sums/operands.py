@@ -120,7 +120,8 @@ def binary_operands(
     if targets.shape != predictions.shape:
         raise ValueError(
             f"{targets_name} must have the shape of {name} {predictions.shape}, "
-            f"got {checks.describe(targets)}{_axis_of_one(name, predictions, targets)}"
+            f"got {checks.describe(targets)}"
+            f"{_axis_of_one((name, predictions.shape), (targets_name, targets.shape))}"
         )
     if not (targets.dtype == jnp.bool_ or checks.is_integer(targets) or checks.is_float(targets)):
         raise TypeError(
@@ -133,12 +134,9 @@ def binary_operands(
     return Operands(predictions, targets, kept, axes)
 
 
-def _axis_of_one(name: str, predictions: jax.Array, targets: jax.Array) -> str:
+def _axis_of_one(one: tuple[str, tuple[int, ...]], other: tuple[str, tuple[int, ...]]) -> str:
     """How to drop the channel axis that one of the two has and the other has not, for an error."""
-    for who, with_axis, without in (
-        (name, predictions.shape, targets.shape),
-        ("targets", targets.shape, predictions.shape),
-    ):
+    for (who, with_axis), (_, without) in ((one, other), (other, one)):
         if with_axis == (*without, 1):
             return f"; write {who}[..., 0]"
         if len(without) and with_axis == (without[0], 1, *without[1:]):

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from dice_jax._core import checks
 from dice_jax._core.hints import explains_keywords
-from dice_jax._core.safe_math import clamped_log
+from dice_jax._core.safe_math import clamped_log, product
 from dice_jax.sums.additive import AdditiveSums
 from dice_jax.sums.operands import (
     Operands,
@@ -365,16 +365,14 @@ def _cross_entropy_fields(y: jax.Array, minus_log_p: LazyTerm, minus_log_q: Lazy
         log = minus_log_p()
         if y.dtype == jnp.bool_:
             return jnp.where(y, log, jnp.zeros_like(log))
-        soft = y.astype(log.dtype)
-        # 0 · inf is NaN: a class that is not the target may have probability 0.
-        return jnp.where(soft == 0, jnp.zeros_like(log), soft * log)
+        # A class that is not the target may have probability 0, and an infinite logarithm.
+        return product(y.astype(log.dtype), log)
 
     def background() -> jax.Array:
         log = minus_log_q()
         if y.dtype == jnp.bool_:
             return jnp.where(y, jnp.zeros_like(log), log)
-        soft = y.astype(log.dtype)
-        return jnp.where(soft == 1, jnp.zeros_like(log), (1 - soft) * log)
+        return product(1 - y.astype(log.dtype), log)
 
     return {"foreground_cross_entropy": foreground, "background_cross_entropy": background}
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax.sums.expected_dice import check_nodes, dice_of_most_probable
+from dice_jax.sums.expected_dice import best_mask, check_nodes
 from dice_jax.theory.arrays import floating
 
 __all__ = [
@@ -299,9 +299,6 @@ def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
 
 @partial(jax.jit, static_argnames="nodes")
 def _per_image_dice_oracle(mu: jax.Array, *, nodes: int) -> Oracle:
-    flat = mu.reshape(-1)
-    order, values = dice_of_most_probable(flat, nodes=nodes)
-    k = jnp.argmax(values)
-    taken = (jnp.arange(flat.size) < k).astype(mu.dtype)
-    prediction = jnp.zeros_like(flat).at[order].set(taken).reshape(mu.shape)
-    return Oracle(prediction, _pooled_dice(prediction, mu), values[k])
+    prediction, expected = best_mask(mu.reshape(-1), nodes=nodes)
+    prediction = prediction.reshape(mu.shape)
+    return Oracle(prediction, _pooled_dice(prediction, mu), expected)
