@@ -17,7 +17,7 @@ from experiments.learning.class_arms import CLASS_LOSSES
 from experiments.learning.models import MODELS, STARTS
 from experiments.learning.optimisers import OPTIMISERS, Optimiser
 
-__all__ = ["DATA_MEASURED", "DATA_OPTIONS", "ConfigError", "StudyConfig"]
+__all__ = ["DATA_MEASURED", "DATA_OPTIONS", "FIRST_TUNING_SEED", "ConfigError", "StudyConfig"]
 
 # What a user says about a folder of images.
 DATA_OPTIONS = (
@@ -27,6 +27,8 @@ DATA_OPTIONS = (
 # What is measured of it, and is no option.
 DATA_MEASURED = ("data_digest", "split", "channels", "class_values")
 
+# From here on, seeds choose learning rates: a rate must not be chosen on the data it is scored on.
+FIRST_TUNING_SEED = 1_000_000
 # With fewer foreground pixels than this, one pixel decides the score (theory: the protocol).
 LEAST_FOREGROUND_PIXELS = 12
 
@@ -228,6 +230,11 @@ class StudyConfig:
                 raise ConfigError(f"{name} must be positive and finite, got {value:g}")
         if not 0 <= self.beta2 < 1:
             raise ConfigError(f"beta2 must lie in [0, 1), got {self.beta2:g}")
+        if self.first_seed + self.seeds > FIRST_TUNING_SEED:
+            raise ConfigError(
+                f"first_seed {self.first_seed} with {self.seeds} seeds exceeds "
+                f"{FIRST_TUNING_SEED:,}, where the seeds that choose learning rates begin"
+            )
         self._check_rest()
         for arm in self.losses:
             if options_of(arm)[1]:
@@ -242,7 +249,11 @@ class StudyConfig:
         self._check_data()
 
     def _check_data(self) -> None:
-        given = [name for name in DATA_OPTIONS if getattr(self, name) not in (None, (), False)]
+        given = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name in DATA_OPTIONS and getattr(self, field.name) != field.default
+        ]
         if given and self.data is None:
             raise ConfigError(f"{given[0]} is for your own images: write --data with their folder")
         if self.mask_threshold is not None and self.foreground:
@@ -258,11 +269,14 @@ class StudyConfig:
                 f"optimiser {REST} is for one foreground: write --optimiser adam beside --classes"
             )
         if self.classes and (
-            self.label_noise or self.annotator_bias or self.initial_bias != "half"
+            self.label_noise
+            or self.annotator_bias
+            or self.initial_bias != "half"
+            or self.pooling != "batch"
         ):
             raise ConfigError(
-                "label_noise, annotator_bias and initial_bias prior are for one foreground: leave "
-                "them out beside classes"
+                "label_noise, annotator_bias, initial_bias prior and pooling sample are for one "
+                "foreground: leave them out beside classes"
             )
         if self.folds is not None and not 3 <= self.folds <= MOST_FOLDS:
             raise ConfigError(

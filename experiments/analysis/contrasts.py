@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import (
-    EQUIVALENCE_MARGIN,
     LEAST_SEEDS,
     LEVEL,
     Interval,
@@ -35,7 +34,7 @@ class Contrast(NamedTuple):
         lost: seeds without a score because a run diverged.
         p_value: of the paired t test, adjusted by Holm over the fractions; NaN with fewer than
             `LEAST_SEEDS` seeds.
-        equivalence_p_value: of the equivalence test at `EQUIVALENCE_MARGIN`, adjusted likewise.
+        equivalence_p_value: of the equivalence test at the study's margin, adjusted likewise.
         resolvable: the smallest margin that this many seeds of this spread can resolve.
     """
 
@@ -85,7 +84,7 @@ def baseline_contrasts(
     ]
     tested = [d if len(d) >= LEAST_SEEDS else np.array([]) for d in seeds]
     p_values = holm([difference_p_value(d) for d in tested])
-    equivalences = holm([equivalence_p_value(d, EQUIVALENCE_MARGIN) for d in tested])
+    equivalences = holm([equivalence_p_value(d, model.config.margin) for d in tested])
     return [
         Contrast(
             loss,

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from experiments.analysis.statistics import Interval, equivalence_p_value
-from experiments.analysis.tables import cell_of
+from experiments.analysis.tables import KEYS, cell_of, paired_differences
 
 __all__ = [
     "Estimands",
@@ -91,11 +91,7 @@ def given_neither_collapsed(
     Returns:
         first − second, one number per seed.
     """
-    columns = []
-    for arm, metric in (first, second):
-        cell = cell_of(runs, arm, fraction)
-        columns.append(cell[cell["status"] == "finished"].set_index("seed")[metric])
-    return (columns[0] - columns[1]).dropna().to_numpy()
+    return paired_differences(runs.query("status == 'finished'"), first, second, fraction)
 
 
 def smallest_equivalence_margin(differences: np.ndarray, level: float = 0.05) -> float:
@@ -117,13 +113,13 @@ def smallest_equivalence_margin(differences: np.ndarray, level: float = 0.05) ->
 def estimands_table(runs: pd.DataFrame, metric: str = "dice_tuned") -> pd.DataFrame:
     """Lay the three numbers of every arm out as a table, one row per model, fraction and arm."""
     rows = []
-    keys = runs[["model", "foreground_fraction", "loss"]].drop_duplicates()
+    keys = runs[KEYS].drop_duplicates()
     for model, fraction, arm in keys.itertuples(index=False):
         found = arm_estimands(runs.query("model == @model"), arm, fraction, metric)
         row = {"loss": arm, "foreground_fraction": fraction, "model": model}
         for name, interval in found._asdict().items():
             row |= {
-                f"{name}": interval.mean,
+                name: interval.mean,
                 f"{name}_ci_low": interval.low,
                 f"{name}_ci_high": interval.high,
                 f"{name}_runs": interval.n,

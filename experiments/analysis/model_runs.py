@@ -14,6 +14,7 @@ import pandas as pd
 from experiments.analysis.tables import runs_table
 from experiments.config import StudyConfig
 from experiments.runs.directory import load_configs, load_runs, load_tuning
+from experiments.runs.plan import RunSpec
 
 __all__ = ["ModelRuns", "read_models"]
 
@@ -56,6 +57,13 @@ class ModelRuns:
         """The finished runs of one loss at one fraction."""
         wanted = loss, fraction
         return [r for r in self.results if (r["loss"], r["foreground_fraction"]) == wanted]
+
+    def example(self, loss: str, fraction: float) -> np.ndarray | None:
+        """The images, masks and predictions that the first seed's run saved, if it did."""
+        config = self.config
+        spec = RunSpec(loss, config.model, fraction, config.first_seed, config.learning_rates[0])
+        path = self.directory / "examples" / f"{spec.name}.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
 
     def scores(self, loss: str, fraction: float, metric: str) -> np.ndarray:
         """One metric of a cell, a number per seed; NaN where a run has none."""

@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.analysis.statistics import mean_interval
 
 __all__ = [
+    "KEYS",
     "cell_of",
     "paired_differences",
     "runs_table",

@@ -342,7 +342,10 @@ class _Reader:
             "mask_threshold": "--mask-threshold with a number between the masks' values",
             "foreground": "--foreground with a value that the masks have",
         }
-        given = next((words for name, words in options.items() if getattr(source, name)), None)
+        given = next(
+            (words for name, words in options.items() if getattr(source, name) not in (None, ())),
+            None,
+        )
         mend = f"write {given}" if given else "check the masks, or the pattern --masks"
         if not any(mask.any() for mask in masks):
             self._faults.add("no mask has any foreground", mend=mend)

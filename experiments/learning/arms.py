@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -115,12 +115,14 @@ ARM_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
-def canonical_name(name: str) -> str:
+# With one foreground class, cross-entropy is binary cross-entropy.
+_BINARY = {"ce": "bce", "balanced_ce": "balanced_bce"}
+
+
+def canonical_name(name: str, synonyms: Mapping[str, str] = _BINARY) -> str:
     """Write an arm's name as `LOSSES` does: in lower case, and "bce" for "ce"."""
     losses, comma, options = name.lower().partition(",")
-    # With one foreground class, cross-entropy is binary cross-entropy.
-    short = {"ce": "bce", "balanced_ce": "balanced_bce"}
-    return "+".join(short.get(part, part) for part in losses.split("+")) + comma + options
+    return "+".join(synonyms.get(part, part) for part in losses.split("+")) + comma + options
 
 
 def options_of(name: str) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import dice_jax as dj
+from experiments.learning.arms import canonical_name
 
 __all__ = [
     "CLASS_ARMS",
@@ -54,7 +55,7 @@ CLASS_LOSSES: dict[str, Callable[[ClassSums, float], jax.Array]] = {
 
 def class_name(name: str) -> str:
     """Write a loss of classes as `CLASS_LOSSES` does: in lower case, and "ce" for "bce"."""
-    return "+".join({"bce": "ce"}.get(part, part) for part in name.lower().split("+"))
+    return canonical_name(name, {"bce": "ce"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.learning.thresholds import Counts
+
 __all__ = ["ClassEvaluation", "confusions", "evaluate_classes"]
 
 
@@ -47,9 +49,7 @@ def confusions(prediction: np.ndarray, labels: np.ndarray, classes: int) -> np.n
 def _dice(counts: np.ndarray) -> np.ndarray:
     """Dice of every class, [..., K]; NaN where the truth lacks the class."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
-    there, found = counts.sum(axis=-1), counts.sum(axis=-2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(there > 0, 2 * hit / (there + found), np.nan)
+    return Counts(hit, counts.sum(axis=-2), counts.sum(axis=-1)).dice
 
 
 def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:

@@ -35,7 +35,7 @@ def write_class_report(directory: Path, models: Sequence[ModelRuns]) -> None:
     names = [f"{value:g}" for value in config.class_values]
     sections = []
     for model in models:
-        figures = {"classes": _by_class(model, names), "examples": _examples(model, directory)}
+        figures = {"classes": _by_class(model, names), "examples": _examples(model)}
         pngs = {name: _png(figure) for name, figure in figures.items() if figure is not None}
         for name, content in pngs.items():
             write_whole(directory / "figures" / f"{model.config.model}_{name}.png", content)
@@ -110,13 +110,11 @@ def _by_class(model: ModelRuns, names: Sequence[str]) -> Figure:
     return figure
 
 
-def _examples(model: ModelRuns, directory: Path) -> Figure | None:
+def _examples(model: ModelRuns) -> Figure | None:
     found = {}
     for loss in _losses(model):
-        name = f"{model.config.model}_{loss}_{_pi(model)!r}_seed{model.config.first_seed}.npy"
-        path = directory / "examples" / name
-        if path.exists():
-            found[loss] = np.load(path, allow_pickle=False)
+        if (example := model.example(loss, _pi(model))) is not None:
+            found[loss] = example
     if not found:
         return None
     images, labels, _ = next(iter(found.values()))

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from experiments.analysis.statistics import EQUIVALENCE_MARGIN, LEAST_SEEDS, Interval
+from experiments.analysis.statistics import LEAST_SEEDS, Interval
 from experiments.learning.arms import options_of
 from experiments.runs.progress import duration
 
@@ -102,7 +102,6 @@ def _environment() -> jinja2.Environment:
         "unbroken": _unbroken,
     }
     environment.globals |= {
-        "MARGIN": EQUIVALENCE_MARGIN,
         "LEAST_SEEDS": LEAST_SEEDS,
         "MODEL_NAMES": MODEL_NAMES,
         "separator": _separator,

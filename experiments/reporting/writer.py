@@ -108,6 +108,7 @@ def write_report(directory: Path) -> None:
         sections=list(_sections(models, directory)),
         contrasts=baseline_contrasts(models[0], tested) if tested else [],
         primary=primary,
+        margin=models[0].config.margin,
         baseline=baseline_of(models[0].config),
         theory=theory_findings(checks) if checks else None,
         statements=STATEMENTS,

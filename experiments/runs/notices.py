@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -47,18 +49,20 @@ def split_table(config: StudyConfig) -> str:
     """Write a folder's split as a CSV file, which --split-file reads where there are no folds."""
     folder = read_folder(config.source)
     groups = groups_of(folder, config.group)
-    lines = ["image,group,part" if config.folds is None else "image,group,fold"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("image", "group", "part" if config.folds is None else "fold"))
     if config.folds is None:
         parts = parts_of(config.split, folder.names, config.splitting)
         part = {int(i): name for name, rows in parts.items() for i in rows}
     else:
         part = dict(enumerate(config.split))
-    lines += [
-        f"{name},{group},{part[i]}"
+    writer.writerows(
+        (name, group, part[i])
         for i, (name, group) in enumerate(zip(folder.names, groups, strict=True))
         if i in part
-    ]
-    return "\n".join(lines) + "\n"
+    )
+    return buffer.getvalue()
 
 
 def _contents(config: StudyConfig, folder: Folder) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from experiments.config import REST, StudyConfig
+from experiments.config import FIRST_TUNING_SEED, REST, StudyConfig
 
 __all__ = [
     "Rates",
@@ -51,11 +51,9 @@ class RunSpec:
     @property
     def is_tuning(self) -> bool:
         """Whether the run only helps to choose a learning rate."""
-        return self.seed >= _FIRST_TUNING_SEED
+        return self.seed >= FIRST_TUNING_SEED
 
 
-# No final run has these seeds: a learning rate must not be chosen on the data that it is scored on.
-_FIRST_TUNING_SEED = 1_000_000
 # How often a grid is extended to one side. A loss that never learns would have no end.
 _MOST_EXTENSIONS = 6
 
@@ -96,7 +94,7 @@ def _first_rates(config: StudyConfig) -> dict[tuple[str, float], float]:
 
 
 def _tuned_with(config: StudyConfig, cell: tuple[str, float], rate: float) -> list[RunSpec]:
-    seeds = range(_FIRST_TUNING_SEED, _FIRST_TUNING_SEED + config.tuning_seeds)
+    seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
     return [RunSpec(cell[0], config.model, cell[1], seed, rate) for seed in seeds]
 
 
@@ -114,8 +112,8 @@ def tuning_runs(config: StudyConfig) -> list[RunSpec]:
 def tuning_extension(config: StudyConfig, scores: Mapping[RunSpec, float]) -> list[RunSpec]:
     """List the runs one step beyond the rates that were tried, where the best is at their edge.
 
-    Ask again with the scores of these runs, until the list is empty: then the best learning rate
-    of every loss and fraction is interior.
+    Ask again with the scores of these runs, until the list is empty. Then the best learning rate of
+    every loss and fraction is interior, or the grid has grown by `_MOST_EXTENSIONS` to that side.
     """
     if not config.extend_grid:
         return []

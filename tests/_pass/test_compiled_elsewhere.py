@@ -54,7 +54,7 @@ def test_a_tpu_s_kernel_moves_the_least_bytes(classes, dtype):
     assert figures["gathers"] == 0
 
 
-def masked(axis=None, dtype=None):
+def masked(axis=None):
     def loss(x, y, w):
         sums = dj.softmax_region_sums(x, y, where=w, axis=axis)
         return dj.dice_loss(sums).mean() + dj.cross_entropy_loss(sums).mean()
@@ -178,7 +178,7 @@ GPU = {
 @pytest.mark.parametrize(("classes", "dtype"), GPU)
 def test_a_gpu_s_traffic(classes, dtype):
     objective = SIGMOID_DICE_BCE if classes is None else SOFTMAX_DICE_CE
-    batch = {None: 512, 2: 128, 3: 64, 4: 64, 8: 32, 32: 16}[classes]
+    batch = {None: 512, 3: 64, 32: 16}[classes]
     problem = Problem((batch, 512, 512), classes)
     figures = compiled_figures(H100, objective.dice_jax, problem, jnp.dtype(dtype))
     traffic, temporaries = GPU[classes, dtype]

@@ -149,8 +149,10 @@ def test_every_loss_of_the_battery(kernels, name):
         for i in range(2)
     ]
     np.testing.assert_allclose(value, np.stack(expected), rtol=1e-4, atol=1e-6)
-    kernels[0].clear()
-    jax.jit(jax.grad(lambda x: jnp.sum(loss(x, y, axis=(1, 2), where=weight))))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(loss(x, y, axis=(1, 2), where=weight))))(x)
+    assert gradient.shape == x.shape
+    assert np.isfinite(gradient).all()
+    assert np.any(gradient)
 
 
 def test_the_choice_is_part_of_the_key_of_a_compiled_function():

@@ -114,8 +114,11 @@ def test_mouse_keyboard_and_sliders_change_the_gradients(tmp_path):
       slide("smooth", 7); answer.push(texts());
       $("space-z").click(); answer.push(null, document.querySelector(".space-name").textContent);
       document.querySelector("[data-key=saturated]").click(); answer.push(texts(), location.hash);
+      $("clear-label").click();
+      answer.push(document.querySelectorAll('#presets [aria-pressed="true"]').length);
       return answer;"""
-    painted, moved, smoothed, _, space, saturated, address = in_the_browser(script, tmp_path)
+    answer = in_the_browser(script, tmp_path)
+    painted, moved, smoothed, _, space, saturated, address, marked = answer
 
     # One foreground pixel at 0.5 and 255 background pixels at 0.01.
     dice = 2 * 0.5 / (0.5 + 255 * 0.01 + 1)
@@ -132,6 +135,7 @@ def test_mouse_keyboard_and_sliders_change_the_gradients(tmp_path):
     assert space == "gradient at the logits"
     assert "logit −15.0" in saturated["pixel"]
     assert address == "#saturated"
+    assert marked == 0
 
 
 def test_the_page_needs_no_network():

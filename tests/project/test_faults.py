@@ -148,7 +148,7 @@ def test_the_error_is_clear(call, message):
 
 
 def test_a_logit_of_minus_infinity_has_a_finite_gradient():
-    """F5. Also where the pixel's own class has it, and the loss is infinite."""
+    """Also where the pixel's own class has it, and the loss is infinite."""
     losses = (
         lambda z, y: dj.softmax_focal_loss(z, y, gamma=2.0).sum(),
         lambda z, y: dj.top_k_cross_entropy_loss(z, y, fraction=0.5),
@@ -162,7 +162,7 @@ def test_a_logit_of_minus_infinity_has_a_finite_gradient():
 
 
 def test_a_patch_without_a_class_pulls_nowhere():
-    """F7: the README's line, with a value and a gradient."""
+    """The README's line, with a value and a gradient."""
 
     def loss(z, labels):
         sums = dj.softmax_region_sums(z, labels, where=labels != 255)[..., 1:]
@@ -175,7 +175,7 @@ def test_a_patch_without_a_class_pulls_nowhere():
 
 
 def test_the_cross_entropy_of_pytorch_with_weights_and_soft_labels():
-    """F6: PyTorch's two normalisers, by the two lines of the docstring."""
+    """PyTorch's two normalisers, by the two lines of the docstring."""
     rng = np.random.default_rng(0)
     z, labels = rng.normal(size=(7, 3)), rng.integers(0, 3, 7)
     w = np.array([0.5, 2.0, 1.0])

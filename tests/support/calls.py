@@ -156,7 +156,7 @@ _ARGUMENTS = {
 }
 
 
-def _fitting(options: dict[str, Any], predictions: Any, name: str) -> dict[str, Any]:
+def _fitting(options: dict[str, Any], predictions: Any) -> dict[str, Any]:
     """Options of three classes cut to the classes that are there."""
     classes = predictions.shape[-1]
     cut = {k: (slice(classes),) * np.ndim(v) for k, v in options.items()}
@@ -165,7 +165,7 @@ def _fitting(options: dict[str, Any], predictions: Any, name: str) -> dict[str, 
 
 def _loss(case: Any, loss: Any, makers: Any) -> Callable[..., Any]:
     def run(x: Any, y: Any, w: Any) -> Any:
-        call = case.kind.call(loss, makers, _fitting(case.options, x, case.name))
+        call = case.kind.call(loss, makers, _fitting(case.options, x))
         return call(x, y, axis=AXES, where=w)
 
     return run
@@ -173,7 +173,7 @@ def _loss(case: Any, loss: Any, makers: Any) -> Callable[..., Any]:
 
 def _loss_of_sums(case: Any) -> Callable[..., Any]:
     def run(x: Any, y: Any, w: Any) -> Any:
-        fitting = dataclasses.replace(case, options=_fitting(case.options, x, case.name))
+        fitting = dataclasses.replace(case, options=_fitting(case.options, x))
         return fitting.loss_of_sums(fitting.make_sums(x, y, axis=AXES, where=w))
 
     return run

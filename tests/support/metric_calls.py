@@ -105,7 +105,7 @@ add(
     "metrics.dice_optimal_mask",
     "probability, where",
     lambda p, w: _expected_dice(metrics.dice_optimal_mask(p, axis=AXES, where=w), p, w),
-    each(lambda p, w: metric_oracles.best_expected_dice(np.clip(p, 0, 1), None, w)),
+    each(lambda p, w: metric_oracles.best_expected_dice(np.clip(p, 0, 1), w)),
     on_host=True,
 )
 for _name, _options in {

@@ -111,7 +111,7 @@ def best_threshold(p, y, w):
     return max(t for t, s in zip(tried, scores, strict=True) if np.isclose(s, best, rtol=1e-6))
 
 
-def best_expected_dice(p, y, w):
+def best_expected_dice(p, w):
     """Of all masks of the pixels that count."""
     p = np.where(w != 0, p, 0.0)
     masks = np.array(list(itertools.product((0, 1), repeat=p.size)))
@@ -194,12 +194,20 @@ def of_surfaces(combine):
     return metric
 
 
-def _surface_metric(empty=0.0, one_empty=np.inf):
-    def decorate(combine):
-        combine.empty, combine.one_empty = empty, one_empty
-        return of_surfaces(combine)
+def _metric_of(kind):
+    """A decorator that makes a metric: ``kind`` finds the distances of two masks."""
 
-    return decorate
+    def with_ends(empty=0.0, one_empty=np.inf):
+        def decorate(combine):
+            combine.empty, combine.one_empty = empty, one_empty
+            return kind(combine)
+
+        return decorate
+
+    return with_ends
+
+
+_surface_metric = _metric_of(of_surfaces)
 
 
 @_surface_metric()
@@ -261,12 +269,7 @@ def of_elements(combine):
     return metric
 
 
-def _element_metric(empty=0.0, one_empty=np.inf):
-    def decorate(combine):
-        combine.empty, combine.one_empty = empty, one_empty
-        return of_elements(combine)
-
-    return decorate
+_element_metric = _metric_of(of_elements)
 
 
 @_element_metric(empty=1.0, one_empty=0.0)

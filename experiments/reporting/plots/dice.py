@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.analysis.contrasts import baseline_of
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import EQUIVALENCE_MARGIN, mean_interval
+from experiments.analysis.statistics import mean_interval
 from experiments.analysis.tables import paired_differences
 from experiments.reporting.plots.intervals import against_fraction, error_of
 from experiments.reporting.plots.style import legend_below, look_of, new_figure, styled
@@ -71,7 +71,7 @@ def differences(model: ModelRuns) -> Figure | None:
     height = 0.27 * len(lines) + 0.14 * len(model.fractions) + 1.2
     figure, axes = new_figure(8.0, height)
     ax = axes[0, 0]
-    ax.axvspan(-EQUIVALENCE_MARGIN, EQUIVALENCE_MARGIN, color="#eeeeee", zorder=0)
+    ax.axvspan(-config.margin, config.margin, color="#eeeeee", zorder=0)
     ax.axvline(0, color="black", lw=0.9)
     y, ticks, names = 0.0, [], []
     ends = [-0.06, 0.06]
@@ -102,6 +102,6 @@ def differences(model: ModelRuns) -> Figure | None:
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(
         f"test Dice at 0.5 minus that of {label(baseline)} at its tuned threshold"
-        f"  (grey: ± {EQUIVALENCE_MARGIN:g})"
+        f"  (grey: ± {config.margin:g})"
     )
     return figure

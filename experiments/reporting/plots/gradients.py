@@ -188,9 +188,8 @@ def examples(model: ModelRuns, fraction: float | None = None) -> Figure | None:
     fraction = model.fractions[len(model.fractions) // 2] if fraction is None else fraction
     found: dict[str, np.ndarray] = {}
     for loss in config.losses[:_SHOWN_LOSSES]:
-        path = model.directory / "examples" / f"{config.model}_{loss}_{fraction!r}_seed0.npy"
-        if path.exists():
-            found[loss] = np.load(path, allow_pickle=False)
+        if (example := model.example(loss, fraction)) is not None:
+            found[loss] = example
     if not found:
         return None
     images, masks, _ = next(iter(found.values()))

@@ -77,7 +77,7 @@ def test_shares_are_kept_by_rank_and_foreground_is_everywhere():
     means = [folder.foreground[rows].mean() for rows in parts.values()]
     # Drawn at random, the standard deviation of a mean of 30 would be 0.02.
     assert np.ptp(means) < 0.01
-    # The same images always; another image more moves few of them.
+    # The same images, whenever it is asked.
     assert all((parts[name] == _parts(folder)[name]).all() for name in SPLITS)
 
 
