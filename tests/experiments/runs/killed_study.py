@@ -22,6 +22,7 @@ _SMALL = {
     "losses": ("bce", "dice"),
     "fractions": (0.1,),
     "seeds": 2,
+    "tuning_seeds": 1,
     "steps": 60,
     "batch_size": 4,
     "image_size": 32,

@@ -21,7 +21,7 @@ from experiments.learning.placement import batch_cut
 ROOT = Path(__file__).parents[3]
 SMALL = ["compare", "--losses", "dice", "--fractions", "0.1", "--seeds", "1", "--image-size", "32"]
 SMALL += ["--train-images", "8", "--validation-images", "4", "--test-images", "4"]
-SMALL += ["--batch-size", "4", "--learning-rates", "0.01"]
+SMALL += ["--batch-size", "4", "--learning-rates", "0.01", "--optimiser", "adam"]
 BRIEF = [*SMALL, "--model", "linear", "--steps", "30"]
 # Long enough to be in the middle of it for a while.
 LINEAR = [*SMALL, "--model", "linear", "--steps", "4000", "--checkpoint-seconds", "0.2"]
