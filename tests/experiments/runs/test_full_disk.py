@@ -13,8 +13,8 @@ from tests.experiments.runs.test_kills import contents
 ARGUMENTS = ["compare", "--model", "bias", "--losses", "bce", "--fractions", "0.1"]
 ARGUMENTS += ["--seeds", "2", "--steps", "10", "--image-size", "16", "--train-images", "8"]
 ARGUMENTS += ["--validation-images", "4", "--test-images", "4", "--batch-size", "8", "--out"]
-# Of the settings, two runs (each after its counts, the first after its examples too) and the summary, in
-# this order, some writes.
+# Of the settings, two runs (each after its counts, the first also after its examples) and the
+# summary, in this order, some writes.
 WRITES = {0: "config.json", 2: "study/examples/", 3: "study/runs/", 6: "summary.csv"}
 
 
