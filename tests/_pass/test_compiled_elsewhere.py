@@ -4,7 +4,6 @@ Each target has its own marker and its own command, in an environment with its c
 tpu`` and ``pytest -m gpu_compiled``.
 """
 
-import functools
 import re
 
 import jax
@@ -20,9 +19,6 @@ from benchmarks.families.compiled import compiled_figures
 from benchmarks.harness.case import Unavailable
 from benchmarks.harness.problems import Problem
 from benchmarks.harness.targets import H100, TPU_V5E
-from experiments.learning import training
-from experiments.learning.arms import parse_arm
-from experiments.learning.placement import one_device
 
 MB = 1e6
 TARGETS = [
@@ -184,37 +180,3 @@ def test_a_gpu_s_traffic(classes, dtype):
     traffic, temporaries = GPU[classes, dtype]
     assert figures["traffic_ratio"] <= traffic
     assert figures["temporary_bytes"] <= temporaries
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_the_study_s_compiled_loop(target):
-    """Seeds are mapped over and steps are a loop: nothing goes to the host, buffers are reused."""
-    seeds, batch, size, steps, images = 3, 8, 64, 100, 32
-    arm = parse_arm("dice")
-    task = training.Task(None, np.zeros((steps, batch), np.int32), 0, 1e-3)
-    graph, state = training._start("unet", task, "adam")
-
-    def stacked(shape, dtype):
-        return jax.ShapeDtypeStruct((seeds, *shape), dtype)
-
-    pixels = (images, size, size)
-    types = jax.ShapeDtypeStruct((batch, size, size), "float32")
-    masks = jax.ShapeDtypeStruct(types.shape, "bool")
-    names = jax.eval_shape(functools.partial(training.diagnose, arm), types, masks)[1]
-    states = jax.tree.map(lambda x: stacked(x.shape, x.dtype), state)
-    compiled = target.compile(
-        training._steps_together,
-        *(graph, arm, "adam", one_device()),
-        states,
-        {name: stacked((steps,), "float32") for name in names},
-        (stacked((*pixels, 1), "float32"), stacked(pixels, "bool")),
-        stacked((steps, batch), "int32"),
-        stacked((steps,), "float32"),
-        *(jax.ShapeDtypeStruct((), "int32"),) * 2,
-    )
-    text, memory = compiled.as_text(), compiled.memory_analysis()
-    assert " while(" in text
-    assert not re.search(r"callback|infeed|outfeed|\bsend\(|\brecv\(", text)
-    assert memory.alias_size_in_bytes >= sum(x.size * 4 for x in jax.tree.leaves(states))
-    # 267 MB on a TPU v5e.
-    assert memory.temp_size_in_bytes <= 400 * MB
