@@ -49,6 +49,7 @@ def run(
     for line in processes.decide(lambda: notices(configs)):
         progress.note(line)
     trained = run_study(configs, out, progress, processes=processes, **how)
+    progress.note("drawing the figures and the report")
     processes.decide(lambda: write_report(out))
     return trained
 

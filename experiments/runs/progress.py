@@ -1,4 +1,4 @@
-"""Progress of a study with the time left: bars on a terminal, plain lines elsewhere."""
+"""Progress of a study, its phase and the time left: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax.monitoring
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    ProgressColumn,
     SpinnerColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
+from rich.text import Text
 
 from experiments.runs.plan import RunSpec
 
@@ -25,6 +28,9 @@ __all__ = ["Bars", "Lines", "Progress", "duration", "for_this_terminal"]
 
 _SPEED_OF_SECONDS = 120
 _SECONDS_PER_LINE = 60
+# Steps and results have lines of their own.
+_SAID_ONCE = ("compiling", "evaluating")
+_COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
 class Progress:
@@ -42,6 +48,9 @@ class Progress:
     def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
         """Begin a training of one run, or of several at once; ``cost`` is the work of a step."""
 
+    def phase(self, name: str) -> None:
+        """Name the training's phase: preparing, compiling, training or evaluating."""
+
     def skip(self, steps: int) -> None:
         """Resume the training after so many steps, which were done before."""
 
@@ -55,13 +64,42 @@ class Progress:
         """Show a line that a person should read."""
 
 
+class _Clock:
+    """Seconds, without those in which XLA compiles: a program is compiled once, not every step."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._compiled = now, 0.0
+
+    def __call__(self) -> float:
+        return self._now() - self._compiled
+
+    @contextlib.contextmanager
+    def without_compilation(self) -> Iterator[None]:
+        def listen(event: str, seconds: float, **_: str | int) -> None:
+            self._compiled += seconds if event == _COMPILATION else 0
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+
+class _Passed(ProgressColumn):
+    """The time since a task began, compilation included."""
+
+    def render(self, task: Task) -> Text:
+        """Write the time."""
+        return Text(duration(task.fields["now"]() - task.fields["began"]))
+
+
 def _words(specs: Sequence[RunSpec]) -> str:
     spec = specs[0]
     if len(specs) > 1:
         return f"{spec.model} {spec.loss}, {len(specs)} runs at once"
     words = f"{spec.model} {spec.loss} at {spec.foreground_fraction:g}"
     if spec.is_tuning:
-        return f"{words}, trying learning rate {spec.learning_rate:g}"
+        return f"{words}, trying rate {spec.learning_rate:g}"
     return f"{words}, seed {spec.seed}"
 
 
@@ -86,25 +124,28 @@ class _Counting(Progress):
     def __init__(
         self, console: Console | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
+        self._now, self._clock = now, _Clock(now)
         self.bars = RichProgress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
+            # On a narrow terminal only the description wraps.
+            TextColumn("{task.description}", table_column=Column()),
+            BarColumn(12, table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
+            _Passed(table_column=Column(no_wrap=True)),
             TextColumn("passed,"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left"),
             console=console,
             disable=console is None,
             speed_estimate_period=_SPEED_OF_SECONDS,
-            get_time=now,
+            get_time=self._clock,
         )
         self.run, self.all = (self._task(name) for name in ("", "in all"))
-        self.runs, self.finished_runs, self.cost, self.what = 0, 0, 0.0, ""
+        self.runs, self.finished_runs, self.cost = 0, 0, 0.0
+        self.what, self.kind = "", ""
 
     def _task(self, name: str) -> Task:
-        self.bars.add_task(name, total=1, count="")
+        self.bars.add_task(name, total=1, count="", now=self._now, began=self._now())
         return self.bars.tasks[-1]
 
     @contextlib.contextmanager
@@ -112,7 +153,8 @@ class _Counting(Progress):
         self.runs, self.finished_runs = runs, finished
         self.bars.reset(self.all.id, total=work)
         self._update(0)
-        with contextlib.nullcontext() if self.bars.disable else self.bars:
+        shown = contextlib.nullcontext() if self.bars.disable else self.bars
+        with self._clock.without_compilation(), shown:
             yield
 
     def grow(self, runs: int, work: float) -> None:
@@ -122,8 +164,14 @@ class _Counting(Progress):
 
     def begin(self, specs: Sequence[RunSpec], steps: int, cost: float) -> None:
         self.what, self.cost = _words(specs), cost
-        self.bars.reset(self.run.id, total=steps, description=self.what)
+        self.kind = f"{specs[0].model} {specs[0].loss}"
+        self.bars.reset(self.run.id, total=steps)
+        self.bars.update(self.run.id, began=self._now())
+        self.phase("preparing")
         self._update(0)
+
+    def phase(self, name: str) -> None:
+        self.bars.update(self.run.id, description=f"{name} {self.what}")
 
     def skip(self, steps: int) -> None:
         # Steps that were done before say nothing about the speed.
@@ -132,6 +180,8 @@ class _Counting(Progress):
         self._update(0)
 
     def advance(self, steps: int) -> None:
+        # The first steps are over, so that everything is compiled.
+        self.phase("training")
         self._update(steps)
 
     def finished(self, spec: RunSpec, result: dict[str, Any]) -> None:
@@ -151,7 +201,7 @@ class Lines(_Counting):
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(now=now)
-        self._now, self._last = now, now()
+        self._last, self._said = now(), set[str]()
 
     @contextlib.contextmanager
     def study(self, runs: int, finished: int, work: float) -> Iterator[None]:
@@ -159,6 +209,14 @@ class Lines(_Counting):
         self.note(f"{runs} runs{f', {finished} of them finished before' if finished else ''}")
         with super().study(runs, finished, work):
             yield
+
+    def phase(self, name: str) -> None:
+        """Print what is compiled or evaluated, the first time for a model and a loss."""
+        super().phase(name)
+        line = f"{name} {self.kind}"
+        if name in _SAID_ONCE and line not in self._said:
+            self._said.add(line)
+            self.note(line)
 
     def skip(self, steps: int) -> None:
         """Print where the run resumes."""
@@ -172,7 +230,7 @@ class Lines(_Counting):
             run = self.run
             left = _left(", about {} left", run.time_remaining)
             step = f"step {run.completed:.0f} of {run.total:.0f}"
-            self.note(f"{self.what}: {step}{left}{self._left_in_all()}")
+            self.note(f"training {self.what}: {step}{left}{self._left_in_all()}")
 
     def finished(self, spec: RunSpec, result: dict[str, Any]) -> None:
         """Print the run's result."""

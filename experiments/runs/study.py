@@ -182,9 +182,11 @@ class _ModelStudy:
         )
         if config.optimiser == REST:
             assert isinstance(arm, Arm)  # The settings allow no classes here.
+            self.progress.phase("training")
             trained = [solve(config.model, arm, task) for task in tasks]
             self.progress.advance(steps)
         else:
+            self.progress.phase("compiling")
             trained = train(
                 config.model,
                 arm,
@@ -194,6 +196,7 @@ class _ModelStudy:
                 checkpointer=_SharedCheckpoint(checkpoint, self.processes, self.progress.skip),
                 report=self.progress.advance,
             )
+        self.progress.phase("evaluating")
         runs = dict(zip(group, trained, strict=True))
         for spec in self.missing(list(runs)):
             write = functools.partial(self._write, spec, runs[spec])

@@ -1,7 +1,9 @@
-"""What a study says while it runs: the time left of a run and in all."""
+"""What a study says while it runs: its phase, the time left of a run and in all."""
 
 import io
 
+import jax
+import jax.monitoring
 import pytest
 from rich.console import Console
 
@@ -58,6 +60,51 @@ def test_steps_that_were_done_before_do_not_count_as_speed(time, capsys):
         assert lines.all.percentage == pytest.approx(50)
 
 
+def test_compilation_does_not_count_in_the_time_left(time, capsys):
+    lines = Lines(time)
+    with lines.study(2, 0, 200.0):
+        for _ in range(2):
+            lines.begin([SPEC], 100, 1.0)
+            time.now += 300
+            jax.monitoring.record_event_duration_secs(
+                "/jax/core/compile/backend_compile_duration", 300.0
+            )
+            for _ in range(2):
+                time.now += 10
+                lines.advance(10)
+        assert lines.run.time_remaining == pytest.approx(80)
+        assert lines.all.time_remaining == pytest.approx(160)
+
+
+def test_the_clock_stands_while_jax_compiles(time, capsys):
+    lines = Lines(time)
+    with lines.study(1, 0, 1.0):
+        before = lines.all.get_time()
+        jax.jit(lambda x: x + 1)(1.0)
+        compiled = lines.all.get_time()
+        # The time of this test stands still, so that only what JAX reports moves the clock.
+        assert compiled < before
+    jax.jit(lambda x: x + 2)(1.0)
+    assert lines.all.get_time() == compiled
+
+
+def test_lines_name_a_phase_once_for_a_model_and_a_loss(time, capsys):
+    lines = Lines(time)
+    with lines.study(4, 0, 40.0):
+        for spec in final_runs(TINY)[:4]:
+            lines.begin([spec], 10, 1.0)
+            lines.phase("compiling")
+            lines.advance(10)
+            lines.phase("evaluating")
+    assert capsys.readouterr().out.splitlines() == [
+        "4 runs",
+        "compiling unet bce",
+        "evaluating unet bce",
+        "compiling unet dice",
+        "evaluating unet dice",
+    ]
+
+
 def test_lines_tell_the_time_left(time, capsys):
     lines = Lines(time)
     with lines.study(4, 1, 40.0):
@@ -88,9 +135,9 @@ def test_a_long_run_speaks_every_minute(time, capsys):
             lines.advance(1)
     assert capsys.readouterr().out.splitlines() == [
         "1 runs",
-        "unet bce at 0.1, seed 0: step 2 of 10, about 4 min 08 s left; "
+        "training unet bce at 0.1, seed 0: step 2 of 10, about 4 min 08 s left; "
         "about 4 min 08 s left in all",
-        "unet bce at 0.1, seed 0: step 4 of 10, about 3 min 06 s left; "
+        "training unet bce at 0.1, seed 0: step 4 of 10, about 3 min 06 s left; "
         "about 3 min 06 s left in all",
     ]
 
@@ -98,10 +145,20 @@ def test_a_long_run_speaks_every_minute(time, capsys):
 def test_the_bars_of_a_terminal_show_both():
     screen = io.StringIO()
     bars = Bars(Console(file=screen, force_terminal=True, width=120))
+    phases = []
     with bars.study(2, 0, 20.0):
         bars.begin([SPEC], 10, 1.0)
-        bars.advance(10)
+        for step in (
+            lambda: bars.phase("compiling"),
+            lambda: bars.advance(10),
+            lambda: bars.phase("evaluating"),
+        ):
+            step()
+            phases.append(bars.run.description)
         bars.finished(SPEC, RESULT)
+    assert phases == [
+        f"{phase} unet bce at 0.1, seed 0" for phase in ("compiling", "training", "evaluating")
+    ]
     text = screen.getvalue()
     assert "unet bce at 0.1, seed 0: Dice 0.812" in text
     assert "10/10 steps" in text

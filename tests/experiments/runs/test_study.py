@@ -51,7 +51,10 @@ def _snapshot(out):
 
 class _Counting(Progress):
     def __init__(self):
-        self.steps, self.skipped, self.runs = 0, 0, []
+        self.steps, self.skipped, self.runs, self.phases = 0, 0, [], []
+
+    def phase(self, name):
+        self.phases.append(name)
 
     def skip(self, steps):
         self.skipped += steps
@@ -205,6 +208,7 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
     assert run_study((TINY,), out, counting) == len(final_runs(TINY)) - 3
     assert not {f"{name}.json" for name in counting.runs} & set(kept)
     assert 0 < counting.skipped < TINY.steps
+    assert counting.phases == ["compiling", "evaluating"] * len(counting.runs)
     assert not (out / "checkpoints").exists()
     assert _results(out) == _results(finished)
 
