@@ -43,9 +43,10 @@ class StudyConfig:
     """Everything that decides a study's numbers. The command line's options are made from it.
 
     Args:
-        losses: what to compare: bce (or ce), balanced_bce, focal, dice, squared_dice, jaccard,
-            tversky, focal_tversky, generalized_dice, log_dice, log_cosh_dice, and sums such as
-            dice+bce. A loss may set options for itself, such as dice,smooth=1 or
+        losses: what to compare: bce, balanced_bce, focal, dice, squared_dice, jaccard, tversky,
+            focal_tversky, generalized_dice, log_dice, log_cosh_dice, and sums such as dice+bce.
+            Names may be in any case, and common synonyms such as CE, IoU and DiceCE are
+            understood. A loss may set options for itself, such as dice,smooth=1 or
             dice,clip=1,rate=0.03: rate, smooth, pooling, start, optimiser, clip, beta2, epsilon and
             warmup.
         model: bias, linear or unet.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import dice_jax as dj
 __all__ = [
     "ARM_OPTIONS",
     "LOSSES",
+    "OVERLAP_SYNONYMS",
     "POOLINGS",
     "SMOOTH",
     "Arm",
@@ -115,14 +117,49 @@ ARM_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
+# Other names of the overlap losses, without spaces, hyphens and underscores.
+OVERLAP_SYNONYMS = {
+    "softdice": "dice",
+    "sorensendice": "dice",
+    "vnetdice": "squared_dice",
+    "iou": "jaccard",
+    "softiou": "jaccard",
+    "softjaccard": "jaccard",
+    "gdl": "generalized_dice",
+    "generaliseddice": "generalized_dice",
+}
 # With one foreground class, cross-entropy is binary cross-entropy.
-_BINARY = {"ce": "bce", "balanced_ce": "balanced_bce"}
+_BINARY = {
+    "ce": "bce",
+    "crossentropy": "bce",
+    "binarycrossentropy": "bce",
+    "balancedce": "balanced_bce",
+    "dicece": "dice+bce",
+    "dicebce": "dice+bce",
+}
 
 
-def canonical_name(name: str, synonyms: Mapping[str, str] = _BINARY) -> str:
-    """Write an arm's name as `LOSSES` does: in lower case, and "bce" for "ce"."""
+def canonical_name(
+    name: str, known: Iterable[str] = LOSSES, entropies: Mapping[str, str] = _BINARY
+) -> str:
+    """Write an arm's name as ``known`` does: "Dice + CE" and "DiceCELoss" are "dice+bce".
+
+    Args:
+        name: of one or several losses, in any case, with or without options.
+        known: names of losses.
+        entropies: other names of cross-entropy and of its sums.
+
+    Returns:
+        The name. A part that is not known stays as it is, in lower case.
+    """
     losses, comma, options = name.lower().partition(",")
-    return "+".join(synonyms.get(part, part) for part in losses.split("+")) + comma + options
+    names = {_letters(loss): loss for loss in known} | OVERLAP_SYNONYMS | dict(entropies)
+    parts = [names.get(_letters(part), part.strip()) for part in losses.split("+")]
+    return "+".join(parts) + comma + options
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).removesuffix("loss")
 
 
 def options_of(name: str) -> tuple[str, dict[str, str]]:

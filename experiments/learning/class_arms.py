@@ -53,9 +53,12 @@ CLASS_LOSSES: dict[str, Callable[[ClassSums, float], jax.Array]] = {
 }
 
 
+_ENTROPIES = {"bce": "ce", "crossentropy": "ce", "dicece": "dice+ce", "dicebce": "dice+ce"}
+
+
 def class_name(name: str) -> str:
-    """Write a loss of classes as `CLASS_LOSSES` does: in lower case, and "ce" for "bce"."""
-    return canonical_name(name, {"bce": "ce"})
+    """Write a loss of classes as `CLASS_LOSSES` does: "Dice + BCE" is "dice+ce"."""
+    return canonical_name(name, CLASS_LOSSES, _ENTROPIES)
 
 
 @dataclasses.dataclass(frozen=True)

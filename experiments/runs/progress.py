@@ -75,8 +75,9 @@ class _Clock:
 
     @contextlib.contextmanager
     def without_compilation(self) -> Iterator[None]:
-        def listen(event: str, seconds: float, **_: str | int) -> None:
-            self._compiled += seconds if event == _COMPILATION else 0
+        def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+            del kwargs
+            self._compiled += duration_secs if event == _COMPILATION else 0
 
         jax.monitoring.register_event_duration_secs_listener(listen)
         try:

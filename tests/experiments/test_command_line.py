@@ -53,6 +53,7 @@ def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys):
     [
         (["--losses", "nonsense"], ["nonsense", "known are", "squared_dice"]),
         (["--losses", "dise"], ["unknown loss 'dise' (did you mean 'dice'?)"]),
+        (["--losses", "Focal Twersky"], ["(did you mean 'focal_tversky'?)"]),
         (["--losses", "ce", "bce"], ["bce", "twice"]),
         (["--model", "nonsense"], ["nonsense", "unet"]),
         (["--preset", "nonsense"], ["nonsense", "quick"]),
@@ -128,8 +129,14 @@ def test_an_option_that_is_the_default_of_one_model_changes_the_others(monkeypat
     assert [config.batch_size for config in asked] == [64, 64, 16]
 
 
-def test_losses_are_known_in_any_case_and_ce_is_bce(monkeypatch):
+def test_losses_are_known_in_any_case_and_by_synonyms(monkeypatch):
     asked = []
     monkeypatch.setattr(command_line, "run", lambda configs, *where, **how: asked.extend(configs))
     _call(monkeypatch, "compare", "--losses", "CE", "Dice", "DICE+ce")
     assert asked[0].losses == ("bce", "dice", "dice+bce")
+    asked.clear()
+    names = ["SoftDice", "Dice + Focal", "DiceCELoss", "IoU", "Focal-Tversky", "log dice,smooth=1"]
+    _call(monkeypatch, "compare", "--losses", *names)
+    assert asked[0].losses == (
+        "dice", "dice+focal", "dice+bce", "jaccard", "focal_tversky", "log_dice,smooth=1",
+    )  # fmt: skip

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import dice_jax as dj
-from experiments.learning.arms import LOSSES, arm_sums, parse_arm
+from experiments.learning.arms import (
+    LOSSES,
+    OVERLAP_SYNONYMS,
+    arm_sums,
+    canonical_name,
+    parse_arm,
+)
+from experiments.learning.class_arms import CLASS_LOSSES, class_name
 
 S = 1e-5
 
@@ -150,3 +157,22 @@ def test_arms_are_finite_without_foreground():
     gradients = jax.jit(jax.jacrev(values))(z)
     for name, gradient in zip(LOSSES, gradients, strict=True):
         assert np.isfinite(gradient).all(), name
+
+
+@pytest.mark.parametrize(
+    ("canonical", "known"), [(canonical_name, LOSSES), (class_name, CLASS_LOSSES)]
+)
+def test_names_of_losses_are_canonical(canonical, known):
+    assert [canonical(name) for name in known] == list(known)
+    ce = "ce" if "ce" in known else "bce"
+    for name in ("BCE", "Cross-Entropy", " ce "):
+        assert canonical(name) == ce
+    assert canonical("Soft Dice Loss + CE,smooth=1") == f"dice+{ce},smooth=1"
+    assert canonical("Generalised Dice") == "generalized_dice"
+    assert canonical("Dice + Nonsense") == "dice+nonsense"
+
+
+def test_every_synonym_is_the_name_of_a_loss():
+    names = [*OVERLAP_SYNONYMS, "crossentropy", "binarycrossentropy", "balancedce", "dicece"]
+    for name in names:
+        parse_arm(canonical_name(name))
