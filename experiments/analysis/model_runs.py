@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis.tables import runs_table
+from experiments.analysis.statistics import Interval, bootstrap_interval
+from experiments.analysis.tables import runs_table, score_interval
 from experiments.config import StudyConfig
 from experiments.runs.directory import load_configs, load_runs, load_tuning
 from experiments.runs.plan import RunSpec
 
-__all__ = ["ModelRuns", "read_models"]
+__all__ = ["ModelRuns", "read_models", "tested_images"]
 
 # The largest model first: a study's findings are about it.
 _ORDER = ("unet", "linear", "bias")
@@ -69,6 +70,10 @@ class ModelRuns:
         """One metric of a cell, a number per seed; NaN where a run has none."""
         return _numbers(r["metrics"].get(metric) for r in self.cell(loss, fraction))
 
+    def interval(self, loss: str, fraction: float, metric: str) -> Interval:
+        """The mean of a metric over a cell's runs, with its 95 % interval."""
+        return score_interval(self.scores(loss, fraction, metric), metric)
+
     def median(self, loss: str, fraction: float, metric: str) -> float:
         """The median over the seeds that have a number; NaN where none has."""
         scores = self.scores(loss, fraction, metric)
@@ -79,9 +84,28 @@ class ModelRuns:
         found = [r.get("per_image", {}).get(metric) for r in self.cell(loss, fraction)]
         return [_numbers(values) for values in found if values is not None]
 
+    def over_images(self, loss: str, fraction: float, metric: str) -> Interval:
+        """The mean of a cell, with its bootstrap interval over seeds, groups and test images."""
+        cell = [r for r in self.cell(loss, fraction) if metric in r.get("per_image", {})]
+        images = [tested_images(run) for run in cell]
+        return bootstrap_interval(
+            [_numbers(run["per_image"][metric]) for run in cell],
+            [found for found in images if found is not None] if all(images) else None,
+        )
+
     def has(self, metric: str) -> bool:
         """Whether any run has a number for a metric."""
         return any(r["metrics"].get(metric) is not None for r in self.results)
+
+
+def tested_images(run: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    """Name the group and the name of each test image of a run.
+
+    ``None`` of synthetic images, which every seed has of its own.
+    """
+    if "test_images" not in run:
+        return None
+    return list(zip(run["test_groups"], run["test_images"], strict=True))
 
 
 def _numbers(values: Iterable[float | None]) -> np.ndarray:

@@ -9,16 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import integrate, optimize, stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 from experiments.config import StudyConfig
 
 __all__ = [
+    "ANY",
+    "DIFFERENCE",
     "EQUIVALENCE_MARGIN",
     "LEAST_SEEDS",
     "LEVEL",
+    "NO_INTERVAL",
+    "POSITIVE",
+    "RELATIVE",
+    "SHARE",
     "Interval",
+    "Range",
     "bootstrap_interval",
     "difference_p_value",
     "equivalence_p_value",
@@ -47,21 +53,62 @@ class Interval(NamedTuple):
     n: int
 
 
+NO_INTERVAL = Interval(math.nan, math.nan, math.nan, 0)
+
+
+class Range(NamedTuple):
+    """The values that a quantity can have, from ``low`` to ``high``."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+ANY = Range()
+SHARE = Range(0, 1)
+DIFFERENCE = Range(-1, 1)
+POSITIVE = Range(low=0)
+# (found − there) / there: of an amount that is at least 0.
+RELATIVE = Range(low=-1)
+
+# Numbers of float32 may lie this far beyond the end of their range.
+_ROUNDING = 1e-5
+
+
 def _present(values: Sequence[float] | np.ndarray) -> np.ndarray:
     x = np.asarray(values, dtype=np.float64)
     return x[~np.isnan(x)]
 
 
-def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Compute a mean with its t interval; NaN (a run that diverged) is left out."""
+def mean_interval(
+    values: Sequence[float] | np.ndarray, within: Range = ANY, *, confidence: float = 0.95
+) -> Interval:
+    """Compute a mean with its t interval; NaN (a run that diverged) is left out.
+
+    Args:
+        values: one per run.
+        within: the range of the quantity. The interval is cut at its ends.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: if a value lies outside of ``within``.
+    """
     x = _present(values)
     if x.size == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
+        return NO_INTERVAL
+    if x.min() < within.low - _ROUNDING or x.max() > within.high + _ROUNDING:
+        raise ValueError(
+            f"values must lie within [{within.low:g}, {within.high:g}], got {x.min():g} to "
+            f"{x.max():g}: name the range of this quantity"
+        )
     mean = float(x.mean())
     if x.size == 1:
         return Interval(mean, np.nan, np.nan, 1)
     half = float(stats.t.ppf(0.5 + confidence / 2, x.size - 1) * stats.sem(x))
-    return Interval(mean, mean - half, mean + half, x.size)
+    # The true mean lies in the range, so the cut interval covers it as often as the whole one. A
+    # bootstrap of few runs stays in the range too, but is too short: of three runs it covers at
+    # most 3/4.
+    low, high = max(mean - half, min(within.low, mean)), min(mean + half, max(within.high, mean))
+    return Interval(mean, low, high, x.size)
 
 
 def difference_p_value(differences: Sequence[float] | np.ndarray) -> float:
@@ -80,9 +127,10 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust the p values of one family of tests (Holm 1979); NaN (no test) is left out of it."""
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
-    made = ~np.isnan(p)
-    if made.any():
-        adjusted[made] = multipletests(p[made], method="holm")[1]
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]
+    # statsmodels' multipletests collects garbage in each call: half a minute in a large study.
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
     return adjusted
 
 
@@ -150,21 +198,22 @@ def resolvable_margin(
 
 def bootstrap_interval(
     seeds: Sequence[Sequence[float] | np.ndarray],
+    images: Sequence[Sequence[tuple[str, str]]] | None = None,
     *,
-    crossed: bool = False,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
     """Compute a mean over images with its hierarchical bootstrap interval.
 
-    Seeds are drawn with replacement, then images within every drawn seed: images of the same seed
-    share a network and are not independent.
+    Seeds are drawn with replacement, then groups of images (patients), then images within every
+    drawn group: images of one seed share a network, and images of one group are alike.
 
     Args:
         seeds: per seed, one number per image; NaN (nothing to score) is left out.
-        crossed: whether all seeds have the same images, in one order. One draw of images then
-            serves every seed, and an image without a score in one seed is left out of all.
+        images: per seed, the group and the name of each image. One draw of groups and images then
+            serves all seeds, because a hard image is hard in every seed (Owen 2007). ``None`` if
+            every seed has images of its own.
         confidence: of the interval.
         resamples: how many.
         seed: of the draws: the same data give the same interval.
@@ -172,28 +221,67 @@ def bootstrap_interval(
     Returns:
         The mean of the seeds' means, with the percentile interval (NaN for fewer than two seeds).
     """
-    images = [x for x in map(_present, seeds) if x.size]
-    if not images:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    mean = float(np.mean([x.mean() for x in images]))
-    if len(images) == 1:
+    tables = [np.asarray(x, np.float64) for x in seeds]
+    kept = [i for i, x in enumerate(tables) if not np.isnan(x).all()]
+    tables = [tables[i] for i in kept]
+    if not tables:
+        return NO_INTERVAL
+    mean = float(np.mean([np.nanmean(x) for x in tables]))
+    if len(tables) == 1:
         return Interval(mean, np.nan, np.nan, 1)
     generator = np.random.default_rng(seed)
-    # How often each seed is drawn. Each time, its images are drawn again.
-    count = len(images)
+    count = len(tables)
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
-    if crossed:
-        table = np.stack([x for x in map(np.asarray, seeds) if not np.isnan(x).all()])
-        table = table[:, ~np.isnan(table).any(axis=0)]
-        width = table.shape[1]
-        chosen = generator.multinomial(width, np.full(width, 1 / width), size=resamples)
-        means = ((drawn @ table) * chosen).sum(axis=1) / (count * width)
-        low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
-        return Interval(mean, float(low), float(high), count)
+    if images is None:
+        means = _of_own_images([_present(x) for x in tables], drawn, generator)
+    else:
+        means = _of_shared_images(tables, [images[i] for i in kept], drawn, generator)
+    low, high = np.nanquantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(mean, float(low), float(high), count)
+
+
+def _of_own_images(
+    tables: Sequence[np.ndarray], drawn: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw images anew each time that a seed is drawn; a mean per resample."""
+    resamples, count = drawn.shape
     totals = np.zeros(resamples)
-    for x, times in zip(images, drawn.T, strict=True):
+    for x, times in zip(tables, drawn.T, strict=True):
         of = np.repeat(np.arange(resamples), times)
         means = x[generator.integers(x.size, size=(of.size, x.size))].mean(axis=1)
         totals += np.bincount(of, weights=means, minlength=resamples)
-    low, high = np.quantile(totals / count, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(mean, float(low), float(high), count)
+    return totals / count
+
+
+def _of_shared_images(
+    tables: Sequence[np.ndarray],
+    images: Sequence[Sequence[tuple[str, str]]],
+    drawn: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Draw groups, and images within them, once for all seeds; a mean per resample."""
+    names = sorted({image for of_seed in images for image in of_seed})
+    column = {image: place for place, image in enumerate(names)}
+    groups: dict[str, list[int]] = {}
+    for (group, _), place in zip(names, range(len(names)), strict=True):
+        groups.setdefault(group, []).append(place)
+    resamples = len(drawn)
+    times = generator.multinomial(
+        len(groups), np.full(len(groups), 1 / len(groups)), size=resamples
+    )
+    weights = np.empty((resamples, len(names)))
+    for places, copies in zip(groups.values(), times.T, strict=True):
+        size = len(places)
+        # Each copy of a group draws its images anew: together they draw copies · size images.
+        weights[:, places] = generator.multinomial(copies * size, np.full(size, 1 / size))
+    scores = np.full((len(tables), len(names)), np.nan)
+    for row, x, of_seed in zip(scores, tables, images, strict=True):
+        row[[column[image] for image in of_seed]] = x
+    there = ~np.isnan(scores)
+    total, weight = weights @ np.where(there, scores, 0.0).T, weights @ there.T
+    # A seed whose images were not drawn has no mean in that resample.
+    means = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    counted = drawn * (weight > 0)
+    seeds = counted.sum(axis=1)
+    sums = (counted * means).sum(axis=1)
+    return np.divide(sums, seeds, out=np.full(resamples, np.nan), where=seeds > 0)

@@ -8,17 +8,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.analysis.statistics import mean_interval
+from experiments.analysis.statistics import (
+    POSITIVE,
+    RELATIVE,
+    SHARE,
+    Interval,
+    Range,
+    mean_interval,
+)
 
 __all__ = [
     "KEYS",
     "cell_of",
     "paired_differences",
+    "range_of",
     "runs_table",
+    "score_interval",
     "summary_table",
 ]
 
 KEYS = ["model", "foreground_fraction", "loss"]
+
+# All other metrics are shares: scores, probabilities, and errors of probabilities.
+_RANGES = {
+    "learning_rate": POSITIVE,
+    "noise": POSITIVE,
+    "hd95": POSITIVE,
+    "hd95_images": POSITIVE,
+    "empty_images": POSITIVE,
+    "volume_bias": RELATIVE,
+    "soft_volume_bias": RELATIVE,
+}
+
+
+def range_of(metric: str) -> Range:
+    """Name the values that a metric can have, for example 0 to 1 for ``"dice_tuned"``."""
+    return _RANGES.get(metric.removesuffix("_tuned").removesuffix("_pool"), SHARE)
+
+
+def score_interval(values: Sequence[float] | np.ndarray, metric: str) -> Interval:
+    """Compute the mean of a metric over runs, with a 95 % t interval cut at the metric's range."""
+    return mean_interval(values, range_of(metric))
 
 
 def runs_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -41,7 +71,8 @@ def cell_of(runs: pd.DataFrame, loss: str, fraction: float) -> pd.DataFrame:
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce runs to one row per loss, fraction and model.
 
-    For every metric there are ``_mean``, ``_ci_low`` and ``_ci_high`` (95 %, t, over seeds), and
+    For every metric there are ``_mean``, ``_ci_low`` and ``_ci_high`` (95 %, t, over seeds, within
+    the metric's range), and
     there is the number of runs that finished, collapsed and diverged.
     """
     names = [c for c in runs.columns if c not in (*KEYS, "seed", "status", "seconds")]
@@ -54,7 +85,7 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
         row |= {s: statuses.count(s) for s in ("finished", "collapsed", "diverged")}
         row["foreground_fraction_achieved"] = np.mean(cell["foreground_fraction_test"].to_numpy())
         for name in names:
-            interval = mean_interval(cell[name].to_numpy())
+            interval = score_interval(cell[name].to_numpy(), name)
             row[f"{name}_mean"] = interval.mean
             row[f"{name}_ci_low"], row[f"{name}_ci_high"] = interval.low, interval.high
         rows.append(row)

@@ -12,10 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import Interval, mean_interval
-from experiments.analysis.tables import runs_table, summary_table
+from experiments.analysis.statistics import Interval
+from experiments.analysis.tables import runs_table, score_interval, summary_table
 from experiments.files import write_whole
 from experiments.reporting.command import shortest_command
+from experiments.reporting.contrast_files import write_contrasts
 from experiments.reporting.rendering import MODEL_NAMES, label, page
 from experiments.runs.directory import load_configs, load_runs
 
@@ -31,6 +32,7 @@ def write_class_report(directory: Path, models: Sequence[ModelRuns]) -> None:
     """
     runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
+    write_contrasts(directory, models)
     config = models[0].config
     names = [f"{value:g}" for value in config.class_values]
     sections = []
@@ -46,7 +48,10 @@ def write_class_report(directory: Path, models: Sequence[ModelRuns]) -> None:
                 "pngs": {name: base64.b64encode(png).decode() for name, png in pngs.items()},
             }
         )
-    shares = [mean_interval(models[0].runs[f"share_{name}"].to_numpy()).mean for name in names]
+    shares = [
+        score_interval(models[0].runs[f"share_{name}"].to_numpy(), f"share_{name}").mean
+        for name in names
+    ]
     html = page(
         "classes.html.j2",
         config=config,
@@ -63,7 +68,7 @@ def _losses(model: ModelRuns) -> list[str]:
     there = [loss for loss in model.config.losses if len(model.scores(loss, _pi(model), "dice"))]
 
     def score(loss: str) -> float:
-        mean = mean_interval(model.scores(loss, _pi(model), "dice")).mean
+        mean = model.interval(loss, _pi(model), "dice").mean
         return -1.0 if np.isnan(mean) else mean
 
     return sorted(there, key=score, reverse=True)
@@ -75,7 +80,7 @@ def _pi(model: ModelRuns) -> float:
 
 def _row(model: ModelRuns, loss: str, names: Sequence[str]) -> dict[str, object]:
     def interval(metric: str) -> Interval:
-        return mean_interval(model.scores(loss, _pi(model), metric))
+        return model.interval(loss, _pi(model), metric)
 
     statuses = [run["status"] for run in model.cell(loss, _pi(model))]
     return {
@@ -95,7 +100,7 @@ def _by_class(model: ModelRuns, names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     offsets = np.linspace(-0.3, 0.3, len(losses)) if len(losses) > 1 else [0.0]
     for offset, loss in zip(offsets, losses, strict=True):
-        found = [mean_interval(model.scores(loss, _pi(model), f"dice_{name}")) for name in names]
+        found = [model.interval(loss, _pi(model), f"dice_{name}") for name in names]
         means = np.array([interval.mean for interval in found])
         spread = np.abs(np.array([[i.low, i.high] for i in found]).T - means)
         axes.errorbar(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from experiments.analysis.contrasts import baseline_contrasts, baseline_of, primary_loss
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import Interval, mean_interval
+from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
 from experiments.analysis.tables import paired_differences
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
@@ -17,7 +17,7 @@ __all__ = ["findings", "lead", "limits", "mean_of", "methods", "theory_findings"
 
 def mean_of(model: ModelRuns) -> Callable[[str, float, str], Interval]:
     """Return the function from a loss, a fraction and a metric to the mean over seeds."""
-    return lambda loss, fraction, metric: mean_interval(model.scores(loss, fraction, metric))
+    return model.interval
 
 
 def title(models: Sequence[ModelRuns]) -> str:
@@ -42,7 +42,7 @@ def findings(model: ModelRuns) -> list[str]:
     }
 
     def difference(first: tuple[str, str], second: tuple[str, str], fraction: float) -> Interval:
-        return mean_interval(paired_differences(model.runs, first, second, fraction))
+        return mean_interval(paired_differences(model.runs, first, second, fraction), DIFFERENCE)
 
     return sentences(
         "findings.txt.j2",

@@ -11,7 +11,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from experiments.analysis.contrasts import baseline_contrasts, baseline_of, primary_loss
+from experiments.analysis.contrasts import (
+    baseline_contrasts,
+    baseline_of,
+    primary_loss,
+)
 from experiments.analysis.estimands import estimands_table
 from experiments.analysis.model_runs import ModelRuns, read_models
 from experiments.analysis.tables import runs_table, summary_table
@@ -19,6 +23,7 @@ from experiments.errors import ConfigError
 from experiments.files import write_whole
 from experiments.reporting.class_report import write_class_report
 from experiments.reporting.command import shortest_command
+from experiments.reporting.contrast_files import write_contrasts
 from experiments.reporting.gallery import pictures
 from experiments.reporting.rendering import MODEL_NAMES, capitalised, page
 from experiments.reporting.sentences import (
@@ -55,12 +60,6 @@ _COLUMNS = {
     "brier": "Brier score",
     "empty_false_positive_share": "empty images with findings",
 }
-# What a reader needs to recompute the tables, one row per run.
-_RUNS_COLUMNS = (
-    "model", "foreground_fraction", "loss", "seed", "learning_rate", "status", "dice", "dice_tuned",
-    "dice_pooled", "dice_pooled_pool_tuned", "average_precision", "dice_chance",
-    "foreground_fraction_test",
-)  # fmt: skip
 _BIAS_COLUMNS = {
     "mean_probability": "p",
     "soft_volume_bias": "volume bias of Σp",
@@ -96,8 +95,7 @@ def write_report(directory: Path) -> None:
     runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
     write_whole(directory / "estimands.csv", estimands_table(runs).to_csv(index=False))
-    kept = [name for name in _RUNS_COLUMNS if name in runs]
-    write_whole(directory / "runs.csv", runs[kept].to_csv(index=False, float_format="%.6g"))
+    write_contrasts(directory, models)
     checks = [check for model in models for check in predictions(model)]
     primary = primary_loss(models[0].config)
     tested = primary if models[0].config.model != "bias" else None

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.analysis.contrasts import baseline_of
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import mean_interval
+from experiments.analysis.statistics import DIFFERENCE, mean_interval
 from experiments.analysis.tables import paired_differences
 from experiments.reporting.plots.intervals import against_fraction, error_of
 from experiments.reporting.plots.style import legend_below, look_of, new_figure, styled
@@ -81,7 +81,7 @@ def differences(model: ModelRuns) -> Figure | None:
             ax.axhline(y - 0.8, color="#cccccc", lw=0.7)
         look = look_of(config.losses, loss)
         seeds = paired_differences(model.runs, (loss, "dice"), (baseline, "dice_tuned"), fraction)
-        interval = mean_interval(seeds)
+        interval = mean_interval(seeds, DIFFERENCE)
         ax.plot(seeds, np.full(len(seeds), y), ".", color=look.colour, alpha=0.3, ms=6)
         if interval.n:
             ax.errorbar(

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import Interval, bootstrap_interval, mean_interval
+from experiments.analysis.statistics import NO_INTERVAL, Interval
 from experiments.reporting.plots.style import fraction_axis, look_of
 from experiments.reporting.rendering import label
 
@@ -51,20 +51,13 @@ def against_fraction(ax: Axes, model: ModelRuns, metric: str, *, images: bool = 
         bands: list[Interval] = []
         for fraction in sorted(model.fractions):
             scores = model.scores(loss, fraction, metric)
-            interval = mean_interval(scores)
+            interval = model.interval(loss, fraction, metric)
             if not interval.n:
                 continue
             place = fraction * shift
             x.append(place)
             intervals.append(interval)
-            bands.append(
-                bootstrap_interval(
-                    model.image_scores(loss, fraction, metric),
-                    crossed=model.config.data is not None,
-                )
-                if images
-                else Interval(np.nan, np.nan, np.nan, 0)
-            )
+            bands.append(model.over_images(loss, fraction, metric) if images else NO_INTERVAL)
             ax.plot(np.full(len(scores), place), scores, ".", color=look.colour, alpha=0.3, ms=5)
         if not x:
             continue

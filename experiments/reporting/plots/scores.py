@@ -11,7 +11,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.optima import posterior_bias
-from experiments.analysis.statistics import mean_interval
 from experiments.analysis.theory import best_constant, pooled_pixels
 from experiments.reporting.plots.intervals import against_fraction, error_of
 from experiments.reporting.plots.style import (
@@ -45,7 +44,7 @@ def constants(model: ModelRuns) -> Figure | None:
         look = look_of(config.losses, loss)
         x, y = [], []
         for fraction in sorted(model.fractions):
-            interval = mean_interval(model.scores(loss, fraction, "mean_probability"))
+            interval = model.interval(loss, fraction, "mean_probability")
             if interval.n:
                 x.append(fraction)
                 y.append(interval)

@@ -72,7 +72,7 @@ def test_equivalence_is_two_one_sided_t_tests():
     above = stats.ttest_1samp(d, margin, alternative="less").pvalue
     assert equivalence_p_value(d, margin) == pytest.approx(max(below, above))
     # Equivalent at 5 % exactly where the 90 % interval lies within the margin.
-    ninety = mean_interval(d, 0.9)
+    ninety = mean_interval(d, confidence=0.9)
     edge = max(-ninety.low, ninety.high)
     assert equivalence_p_value(d, edge) == pytest.approx(0.05)
     assert equivalence_p_value([0, 0], 0.1) == 0
@@ -119,27 +119,58 @@ def test_bootstrap_covers_the_truth():
 def test_bootstrap_of_images_that_all_seeds_share():
     """A hard image is hard in every seed: drawn with it or without it, all means move together."""
     generator = np.random.default_rng(5)
+    images = [(str(i), str(i)) for i in range(20)]
     hits, nested_hits, studies = 0, 0, 200
     for study in range(studies):
         difficulty = generator.normal(0, 0.1, size=20)
         scores = list(0.8 + difficulty + generator.normal(0, 0.01, size=(8, 20)))
-        interval = bootstrap_interval(scores, crossed=True, resamples=200, seed=study)
+        interval = bootstrap_interval(scores, [images] * 8, resamples=200, seed=study)
         hits += interval.low <= 0.8 <= interval.high
         nested = bootstrap_interval(scores, resamples=200, seed=study)
         nested_hits += nested.low <= 0.8 <= nested.high
     assert 0.88 <= hits / studies <= 0.99
     assert nested_hits / studies < 0.85
-    # An image without a score in one seed is out; a seed without any too.
+    # An image without a score in one seed is out of that seed; a seed without any is out.
     holed = [[0.5, math.nan, 0.7], [0.5, 0.9, 0.7], [math.nan] * 3]
-    interval = bootstrap_interval(holed, crossed=True)
+    interval = bootstrap_interval(holed, [images[:3]] * 3)
     assert interval.n == 2
-    assert 0.5 <= interval.low < interval.high <= 0.7
+    assert interval.mean == pytest.approx((0.6 + 0.7) / 2)
+    assert 0.5 <= interval.low < interval.high <= 0.9
 
 
-@pytest.mark.parametrize("crossed", [False, True])
-def test_bootstrap_draws_images_too(crossed):
+def _grouped(generator, seeds=6, groups=12, size=4, folds=None):
+    """Scores whose groups differ; and the images of each seed, in folds of whole groups."""
+    level = generator.normal(0, 0.1, groups)
+    names = [(f"g{g}", f"g{g}_{i}") for g in range(groups) for i in range(size)]
+    scores, images = [], []
+    for seed in range(seeds):
+        tested = [n for n in names if folds is None or int(n[0][1:]) % folds == seed % folds]
+        scores.append([0.7 + level[int(g[1:])] + generator.normal(0, 0.01) for g, _ in tested])
+        images.append(tested)
+    return scores, images
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_bootstrap_of_groups(folds):
+    """The images of a patient are alike: to draw them one by one claims too much."""
+    generator = np.random.default_rng(7)
+    hits, blind_hits, studies = 0, 0, 200
+    for study in range(studies):
+        scores, images = _grouped(generator, folds=folds)
+        interval = bootstrap_interval(scores, images, resamples=200, seed=study)
+        hits += interval.low <= 0.7 <= interval.high
+        alone = [[(name, name) for _, name in of_seed] for of_seed in images]
+        blind = bootstrap_interval(scores, alone, resamples=200, seed=study)
+        blind_hits += blind.low <= 0.7 <= blind.high
+    # With folds, a seed that is drawn brings its groups along, which makes up for some.
+    assert 0.86 <= hits / studies <= 0.99
+    assert blind_hits < hits - 10
+
+
+@pytest.mark.parametrize("images", [None, [[(name, name) for name in "abcd"]] * 3])
+def test_bootstrap_draws_images_too(images):
     # All seeds have one mean: whatever width there is comes from the images.
-    interval = bootstrap_interval([[0.0, 1.0, 0.0, 1.0]] * 3, crossed=crossed)
+    interval = bootstrap_interval([[0.0, 1.0, 0.0, 1.0]] * 3, images)
     assert interval.mean == 0.5
     assert interval.high - interval.low > 0.2
 
