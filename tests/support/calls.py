@@ -336,21 +336,20 @@ def _sums_fn(scale: Any, piece: Any) -> Any:
     return dj.region_sums(p * scale, y, where=w)
 
 
+# Made once: a new function would be compiled in every call.
+_accumulated = dj.accumulated_value_and_grad(_sums_fn, dj.dice_index)
+_streamed = dj.streamed_value_and_grad(_sums_fn, dj.dice_index)
 add(
     "accumulated_value_and_grad",
     _EXAMPLE,
-    lambda p, y, w: dj.accumulated_value_and_grad(_sums_fn, dj.dice_index)(
-        jnp.float32(1), (jnp.asarray(p), y, jnp.asarray(w))
-    )[0],
+    lambda p, y, w: _accumulated(jnp.float32(1), (jnp.asarray(p), y, jnp.asarray(w)))[0],
     _pooled_dice,
     pooled=True,
 )
 add(
     "streamed_value_and_grad",
     _EXAMPLE,
-    lambda p, y, w: dj.streamed_value_and_grad(_sums_fn, dj.dice_index)(
-        jnp.float32(1), list(zip(p, y, w, strict=True))
-    )[0],
+    lambda p, y, w: _streamed(jnp.float32(1), list(zip(p, y, w, strict=True)))[0],
     _pooled_dice,
     pooled=True,
     on_host=True,
