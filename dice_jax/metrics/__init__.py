@@ -8,6 +8,7 @@ here stands beside them. One rule says what a function returns:
 * What adds up over batches is a dataclass of sums with ``+`` (`Average`, `Calibration`,
   `ConfusionCounts`, `InstanceCounts`) or an array of counts (`confusion_matrix`). Its properties
   are plain numbers or arrays.
+* `class_sums` makes the sums that the metrics of several classes take.
 * What is not a metric (`best_threshold`, `dice_optimal_mask`, `top_label`,
   `image_diagonal`) returns arrays or numbers.
 """
@@ -17,6 +18,7 @@ from typing import Any
 from dice_jax.metrics.confusion import ConfusionCounts as ConfusionCounts
 from dice_jax.metrics.confusion import accuracy as accuracy
 from dice_jax.metrics.confusion import balanced_accuracy as balanced_accuracy
+from dice_jax.metrics.confusion import class_sums as class_sums
 from dice_jax.metrics.confusion import confusion_counts as confusion_counts
 from dice_jax.metrics.confusion import confusion_matrix as confusion_matrix
 from dice_jax.metrics.confusion import negative_predictive_value as negative_predictive_value

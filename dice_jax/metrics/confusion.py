@@ -1,9 +1,10 @@
-"""Counts of right and wrong pixels, what follows from them, and the confusion matrix of classes."""
+"""Counts of right and wrong pixels, what follows from them, and the sums of labels by class."""
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,19 @@ from dice_jax._core.ranks import over_regions
 from dice_jax._core.safe_math import ratio
 from dice_jax.losses.indices import takes_sums
 from dice_jax.metrics.scores import Scores
-from dice_jax.sums.region import RegionSums
+from dice_jax.sums.operands import class_indicators, class_masks
+from dice_jax.sums.region import (
+    RegionSums,
+    probability_terms,
+    sums_of_terms,
+    with_checked_targets,
+)
 
 __all__ = [
     "ConfusionCounts",
     "accuracy",
     "balanced_accuracy",
+    "class_sums",
     "confusion_counts",
     "confusion_matrix",
     "negative_predictive_value",
@@ -208,7 +216,7 @@ def confusion_matrix(
     """Count the pixels of each label (rows) that were predicted as each class (columns).
 
     Matrices of batches add up. Row and column sums, and the diagonal, give every metric of hard
-    labels: ``m.diagonal() / m.sum(1)`` is the recall of each class.
+    labels: ``m.diagonal() / m.sum(1)`` is the recall of each class, NaN for one that is not there.
 
     Args:
         predicted: [...], integer in 0 … C−1: ``logits.argmax(-1)``, say.
@@ -238,6 +246,64 @@ def confusion_matrix(
     References:
         Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
     """
+    maps = _checked_maps(predicted, labels, num_classes, axis, where)
+    return _confusion_matrix(*maps.arrays, axes=maps.axes, classes=int(num_classes))
+
+
+def class_sums(
+    predicted: ArrayLike,
+    labels: ArrayLike,
+    *,
+    num_classes: int,
+    axis: checks.Axis = None,
+    where: ArrayLike | None = None,
+) -> RegionSums:
+    """Sums of predicted and true labels per class: an index of them is a metric of each class.
+
+    Those that `region_sums` gives of ``jax.nn.one_hot`` of both, which are never made. And
+    ``jax.nn.one_hot`` drops a label that does not exist; here it makes its region NaN.
+
+    Args:
+        predicted: [...], integer in 0 … C−1: ``logits.argmax(-1)``, say.
+        labels: the same shape, integer in 0 … C−1.
+        num_classes: C; fixed, so that shapes are.
+        axis: the axes that one sum runs over; ``None`` pools everything.
+        where: boolean or floating weight, broadcastable to [...]; 0 leaves a pixel out, whatever
+            its label: ``where=labels != 255``.
+
+    Returns:
+        `RegionSums` with fields [..., C]. A region with a label or prediction outside 0 … C−1 and
+        outside the mask is NaN.
+
+    Raises:
+        TypeError: if a map is not of integers.
+        ValueError: if shapes or an axis do not fit, or ``num_classes`` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> predicted, labels = jnp.array([0, 1, 1, 2]), jnp.array([0, 0, 1, 2])
+        >>> sums = dj.metrics.class_sums(predicted, labels, num_classes=3)
+        >>> print(sums.intersection, sums.target)
+        [1. 1. 1.] [2. 1. 1.]
+        >>> print(dj.dice_index(sums).mean().round(2))    # of 2/3, 2/3 and 1
+        0.78
+
+    References:
+        Maier-Hein et al., Metrics Reloaded (2024), https://arxiv.org/abs/2206.01653.
+    """
+    maps = _checked_maps(predicted, labels, num_classes, axis, where)
+    return _class_sums(*maps.arrays, axes=maps.axes, classes=int(num_classes))
+
+
+class _Maps(NamedTuple):
+    arrays: tuple[jax.Array, jax.Array, jax.Array | None]
+    axes: tuple[int, ...]
+
+
+def _checked_maps(
+    predicted: ArrayLike, labels: ArrayLike, num_classes: int, axis: checks.Axis, where: Any
+) -> _Maps:
     maps = checks.as_array("predicted", predicted), checks.as_array("labels", labels)
     for name, numbers in zip(("predicted", "labels"), maps, strict=True):
         if not checks.is_integer(numbers):
@@ -247,10 +313,28 @@ def confusion_matrix(
             f"labels must have the shape of predicted {maps[0].shape}, "
             f"got {checks.describe(maps[1])}"
         )
-    num_classes = checks.check_count("num_classes", num_classes, least=1)
+    checks.check_count("num_classes", num_classes, least=1)
     axes = checks.normalize_axis("axis", axis, maps[0].ndim, what="predicted")
-    kept = checks.check_where(where, maps[0].shape)
-    return _confusion_matrix(*maps, kept, axes=axes, classes=int(num_classes))
+    return _Maps((*maps, checks.check_where(where, maps[0].shape)), axes)
+
+
+@partial(jax.jit, static_argnames=("axes", "classes"))
+def _class_sums(
+    predicted: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    *,
+    axes: tuple[int, ...],
+    classes: int,
+) -> RegionSums:
+    dtype = checks.accumulation_dtype(where)
+
+    def of_masks(x: jax.Array, y: jax.Array, *, axis: int) -> Any:
+        claimed = class_indicators(x, classes, dtype, axis=axis)
+        return probability_terms(claimed, class_masks(y, classes, axis=axis), axis)
+
+    terms = with_checked_targets(of_masks, dtype, classes)
+    return sums_of_terms(terms, (predicted, labels), where, axes, ndim=labels.ndim, dtype=dtype)
 
 
 @partial(jax.jit, static_argnames=("axes", "classes"))

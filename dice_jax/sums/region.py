@@ -131,7 +131,7 @@ def region_sums(
         validate=_probabilities_or_mask,
         unit=("probabilities", "targets"),
     )
-    return _region_sums(operands, terms=_probability_terms, classes=None)
+    return _region_sums(operands, terms=probability_terms, classes=None)
 
 
 @explains_keywords
@@ -381,7 +381,7 @@ def _hard_or_soft(y: jax.Array) -> jax.Array:
     return y == 1 if checks.is_integer(y) else y
 
 
-def _probability_terms(p: jax.Array, y: jax.Array, axis: int) -> Terms:
+def probability_terms(p: jax.Array, y: jax.Array, axis: int) -> Terms:
     y = _hard_or_soft(y)
     logs = _cross_entropy_fields(y, lambda: -clamped_log(p), lambda: -clamped_log(1 - p))
     # Nor must what cannot be a probability: logits, say.

