@@ -1,9 +1,9 @@
 """Dice or Jaccard?
 
-Within one region every function of the Dice index has the same gradient but for its length, at
-the logits and at the parameters alike ([C3](../theory.md#c3)). So Jaccard (with half the
-smoothing), log-Dice and a focal power are a step size, nothing else. Squared Dice, Tversky and
-cross-entropy are other directions.
+Within one region, all functions of the Dice index have gradients of the same direction, at the
+logits and at the parameters ([C3](../theory.md#c3)). So Jaccard (with half the smoothing), log-Dice
+and powers of the Dice loss differ from Dice only in the step size. Squared Dice, Tversky and
+cross-entropy have gradients of other directions.
 """
 
 from functools import partial

@@ -1,9 +1,9 @@
-"""What do losses make of noisy labels?
+"""What does each loss learn from noisy labels?
 
 Every pixel is foreground with a probability μ that the network can see. Cross-entropy learns μ.
-Dice learns a mask: everything above D*/2, which is not ½. Squared Dice learns μ scaled up and
-clipped ([C15](../theory.md#c15)). Dots are free logits trained on labels drawn anew at every
-step; lines are the closed forms of `dice_jax.analysis`.
+Dice learns a mask: all pixels with μ above D*/2, which is not ½. Squared Dice learns μ, scaled up
+and clipped ([C15](../theory.md#c15)). The dots are free logits, trained on labels that are drawn
+again at every step. The lines are the closed forms of `dice_jax.analysis`.
 """
 
 import jax

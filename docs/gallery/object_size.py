@@ -1,9 +1,9 @@
 """Does one Dice per image treat small and large objects alike?
 
-Only at the end. While the prediction is still ½ everywhere, the gradient mass on a small object
-is far below that on a large one; once the overlap is good, both have ½
-([C21](../theory.md#c21)). Cross-entropy's mass on an object, for comparison, is proportional to
-its size all the way.
+Only at the end. The gradient mass on an object is the sum of |gradient| over its pixels. While the
+prediction is ½ everywhere, it is far smaller for a small object than for a large one. Once the
+overlap is good, it is ½ for both ([C21](../theory.md#c21)). For comparison: under cross-entropy the
+mass on an object is proportional to its size throughout training.
 """
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import dice_jax as dj
 from dice_jax.analysis import size_curve
 
 sizes = jnp.logspace(0.5, 4, 60)
-moments = {"start: ½ everywhere": (0.5, 0.5), "on its way": (0.7, 0.02), "end": (0.99, 1e-6)}
+moments = {"start: ½ everywhere": (0.5, 0.5), "midway": (0.7, 0.02), "end": (0.99, 1e-6)}
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharex=True)
 losses = {

@@ -1,9 +1,9 @@
 """Does Dice up-weight the foreground throughout training?
 
-No. Its ratio of foreground to background gradient is 2/D − 1 ([C1](../theory.md#c1)): large at the
-start, and on its way to 1 as the overlap grows. Here a linear model learns a noisy disk by Dice.
-The weight that would make cross-entropy pull as hard as Dice is no constant either
-([C12](../theory.md#c12)).
+No. The gradient at a foreground pixel is 2/D − 1 times as large as that at a background pixel
+([C1](../theory.md#c1)). This ratio is large at the start and falls towards 1 as the overlap grows.
+Here a linear model learns a noisy disk with Dice. On the right: the weight b at which b times
+cross-entropy has as large a gradient as Dice. It is not constant either ([C12](../theory.md#c12)).
 """
 
 import jax
@@ -47,5 +47,5 @@ index.set(ylim=(0, 1), ylabel="Dice index")
 lines = left.get_lines()[:1] + index.get_lines()
 left.legend(lines, [line.get_label() for line in lines], frameon=False, loc="center right")
 right.semilogy(weights, color="#2166ac")
-right.set(xlabel="step", ylabel="b for equal pull of Dice and b·CE")
+right.set(xlabel="step", ylabel="b at which b·CE and Dice are equal")
 right.spines[["top", "right"]].set_visible(False)

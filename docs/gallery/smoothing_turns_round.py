@@ -1,10 +1,10 @@
 """What does smooth = 1 do to a small object?
 
-A network that knows nothing yet can only say one number everywhere. Under Dice without smoothing
-the best such number is 1: everything is foreground, and the network learns by removing. With the
-usual smoothing of one pixel, and an object of 20 pixels in 64², the best is 0: everything is
-background ([C6](../theory.md#c6)). The turning point is s(1 − 2π) = 2πT, so what is harmless for
-a large object is the whole loss for a tiny one.
+An untrained network predicts nearly the same number at every pixel. Under Dice without smoothing
+the best such number is 1: everything is foreground. With the usual smoothing of one pixel and an
+object of 20 pixels in 64², the best number is 0: everything is background
+([C6](../theory.md#c6)). The best number changes where s(1 − 2π) = 2πT. So a smoothing that does no
+harm to a large object may decide what is learnt of a tiny one.
 """
 
 import jax

@@ -1,10 +1,10 @@
-"""What does a loss send to each pixel?
+"""Which gradient does each pixel get?
 
-With respect to the probabilities, Dice has two gradients for the whole image, one for the
-foreground and one for the background ([C1](../theory.md#c1)): it does not look at the single
-pixel at all. At the logits each is multiplied by p(1 − p), and pixels that the network is sure
-of, rightly or wrongly, are let go. Cross-entropy there is p − y: it pulls hardest where the
-network is most wrong.
+With respect to the probabilities, the gradient of Dice has only two values in the whole image: one
+at all foreground pixels and one at all background pixels ([C1](../theory.md#c1)). At the logits it
+is multiplied by p(1 − p). So a pixel of which the network is sure gets almost no gradient, whether
+the network is right there or wrong. The gradient of cross-entropy at the logits is p − y: it is
+largest where the network is most wrong.
 """
 
 import jax
