@@ -13,6 +13,7 @@ import dice_jax as dj
 from experiments.config import StudyConfig
 
 __all__ = [
+    "HARD",
     "PARALLEL_TO_DICE",
     "Optimum",
     "Region",
@@ -27,6 +28,9 @@ __all__ = [
 
 # Losses whose gradient in p is parallel to Dice's (C3): the ratio 2/D − 1 is theirs too.
 PARALLEL_TO_DICE = ("dice", "jaccard", "log_dice", "log_cosh_dice")
+# Ratios of linear functions of p, and powers of them: the best p of a pixel is 0 or 1, and a model
+# that sees pixels reaches it at infinite logits only (C15).
+HARD = (*PARALLEL_TO_DICE, "tversky", "focal_tversky", "generalized_dice")
 # α on false positives and β on false negatives of the Tversky losses, and γ of the focal ones.
 _ALPHA, _BETA, _GAMMA = 0.3, 0.7, 0.75
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2

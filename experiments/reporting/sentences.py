@@ -10,7 +10,7 @@ from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
 from experiments.analysis.tables import paired_differences
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
-from experiments.reporting.theory_checks import STATEMENTS, Check
+from experiments.reporting.theory_checks import STATEMENTS, Check, counts_by_kind
 
 __all__ = ["findings", "lead", "limits", "mean_of", "methods", "theory_findings", "title"]
 
@@ -69,7 +69,9 @@ def findings(model: ModelRuns) -> list[str]:
 def theory_findings(checks: Sequence[Check]) -> str:
     """Count the checks of theory that agree, and name those that do not."""
     claims = sorted({check.claim for check in checks}, key=list(STATEMENTS).index)
-    return sentences("theory.txt.j2", checks=checks, claims=claims)[0]
+    return sentences("theory.txt.j2", checks=checks, claims=claims, counts=counts_by_kind(checks))[
+        0
+    ]
 
 
 def methods(models: Sequence[ModelRuns]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What theory predicts against what was observed: checks with intervals and verdicts."""
+"""What theory predicts against what was observed: checks by kind, with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.analysis.estimands import given_neither_collapsed
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.optima import posterior_bias
-from experiments.analysis.statistics import EQUIVALENCE_MARGIN, Interval, mean_interval
-from experiments.analysis.tables import paired_differences
+from experiments.analysis.statistics import DIFFERENCE, SHARE, Interval, mean_interval
+from experiments.analysis.tables import score_interval
 from experiments.analysis.theory import (
+    HARD,
     PARALLEL_TO_DICE,
     Region,
     best_constant,
@@ -24,38 +26,47 @@ from experiments.analysis.theory import (
 )
 from experiments.reporting.rendering import interval_text, label, percent
 
-__all__ = ["STATEMENTS", "Check", "predictions"]
+__all__ = ["KINDS", "STATEMENTS", "Check", "Count", "counts_by_kind", "predictions"]
 
 # What each check says, with its tolerance.
 STATEMENTS = {
     "C1": "|g₊|/|g₋| = 2/D − 1 at every logged step (within 1 %)",
-    "C3": f"Jaccard at s/2 ends where Dice at s does: test Dice, within {EQUIVALENCE_MARGIN}",
+    "C3": "Jaccard at s/2 ends where Dice at s does: test Dice, within the study's margin",
     "C5": "foreground share of the first step's gradient (within 0.01)",
-    "C6": "best constant prediction (within 1 %; one at infinity, within 0.1 and still moving)",
-    "C7": "foreground share of the gradient at the end, logit space (within 0.02)",
+    "C6": "best constant prediction at rest (within 1 %; one at infinity, within 0.01)",
+    "C7": "foreground share of the gradient at rest, logit space (within 0.02)",
     "C15": "volume bias (within 0.05)",
 }
-# The share of the logged steps that counts as the end.
-_END = 0.1
-# Half an interval may be this many tolerances wide and still agree.
-_WIDEST = 4
+# The kinds of predictions, and what it means that one agrees.
+KINDS = {
+    "identity": "holds for any parameters: it fails only if the code is wrong",
+    "at rest": "holds where the gradient is 0: it is checked on the runs that ended there",
+    "outcome": "says how a training ends: it can fail although the code is right",
+}
+# The largest norm of a gradient at which a run counts as at rest. A loss is of order 1.
+_AT_REST = 1e-6
 
 
 class Check(NamedTuple):
     """A prediction of theory and the observation.
 
     Args:
-        claim: its number in the theory. model: the model's name. loss: its name. fraction: π. note:
-        which part of the statement is checked; may be empty. theory: the predicted number. seen:
-        the observed number, with its 95 % interval over seeds. agrees: whether they agree; ``None``
-        if the interval is too wide to tell, or training did not
-            reach the state that the prediction describes.
+        claim: its number in the theory.
+        model: the model's name.
+        loss: its name.
+        fraction: π.
+        kind: a name in `KINDS`.
+        note: which part of the statement is checked; may be empty.
+        theory: the predicted number.
+        seen: the observed number, with its 95 % interval over seeds.
+        agrees: whether they agree; ``None`` if the interval is too wide to tell.
     """
 
     claim: str
     model: str
     loss: str
     fraction: float
+    kind: str
     note: str
     theory: str
     seen: str
@@ -67,11 +78,23 @@ class Check(NamedTuple):
         return f"{label(self.loss)}, {percent(self.fraction)}"
 
 
+class Count(NamedTuple):
+    """How the checks of one kind ended."""
+
+    kind: str
+    meaning: str
+    agree: int
+    disagree: int
+    undecided: int
+
+
 def predictions(model: ModelRuns) -> list[Check]:
     """Compare what theory predicts with what one model's runs show.
 
-    A check agrees if its interval over seeds reaches into the tolerance around theory's number.
-    There is one `Check` per statement and cell to which it applies, in the order of the statements.
+    A check agrees if its interval over seeds lies inside the tolerance around theory's number, and
+    disagrees if it lies outside; otherwise it is undecided. An identity has no interval: its
+    largest error counts. There is one `Check` per statement and cell to which it applies, in the
+    order of the statements.
     """
     checks: list[Check] = []
     for fraction in model.fractions:
@@ -85,20 +108,38 @@ def predictions(model: ModelRuns) -> list[Check]:
     return sorted(checks, key=lambda check: int(check.claim[1:]))
 
 
+def counts_by_kind(checks: Sequence[Check]) -> list[Count]:
+    """Count the checks that agree, disagree and are undecided, by kind; no row for an empty one."""
+    found = []
+    for kind, meaning in KINDS.items():
+        verdicts = [check.agrees for check in checks if check.kind == kind]
+        if verdicts:
+            agree, disagree = verdicts.count(True), verdicts.count(False)
+            undecided = len(verdicts) - agree - disagree
+            found.append(Count(kind, meaning, agree, disagree, undecided))
+    return found
+
+
 _Cell = Sequence[Mapping[str, Any]]
-# A note, theory's number, the observed number, and whether they agree.
-_Found = tuple[str, str, str, bool | None]
+# The kind, a note, theory's number, the observed number, and whether they agree.
+_Found = tuple[str, str, str, str, bool | None]
 
 
-def _near(values: Interval, theory: float, tolerance: float) -> bool | None:
-    """Judge whether the interval (the mean, of one seed) reaches to within the tolerance.
+def _inside(values: Interval, theory: float, tolerance: float) -> bool | None:
+    """Judge whether the interval lies inside the tolerance around theory's number, or outside.
 
-    ``None`` if it does, but is so wide that it would have contained almost anything.
+    ``None`` if it does neither, or if there is none because there is one run.
     """
-    low, high = (values.mean if np.isnan(x) else x for x in (values.low, values.high))
-    if low > theory + tolerance or high < theory - tolerance:
-        return False
-    return True if high - low <= 2 * _WIDEST * tolerance else None
+    low, high = theory - tolerance, theory + tolerance
+    if low <= values.low and values.high <= high:
+        return True
+    return False if values.high < low or values.low > high else None
+
+
+def _resting(cell: _Cell) -> list[Mapping[str, Any]]:
+    """Select the runs that ended where the gradient is 0."""
+    norms = [result["history"][-1].get("gradient_norm") for result in cell]
+    return [r for r, norm in zip(cell, norms, strict=True) if norm is not None and norm < _AT_REST]
 
 
 def _pooled(model: ModelRuns) -> bool:
@@ -118,17 +159,17 @@ def _ratio(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterato
                 errors.append(abs(seen / theory - 1))
     if errors:
         seen = f"largest deviation {max(errors):.1e}, {len(errors)} steps"
-        yield "", "0", seen, max(errors) < 0.01
+        yield "identity", "", "0", seen, max(errors) < 0.01
 
 
 def _control(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
     if loss != "jaccard" or "dice" not in model.config.losses or model.config.model == "bias":
         return
-    seeds = paired_differences(model.runs, ("jaccard", "dice"), ("dice", "dice"), fraction)
-    difference = mean_interval(seeds)
+    seeds = given_neither_collapsed(model.runs, ("jaccard", "dice"), ("dice", "dice"), fraction)
+    difference = mean_interval(seeds, DIFFERENCE)
     if difference.n > 1:
-        near = _near(difference, 0.0, EQUIVALENCE_MARGIN)
-        yield "Jaccard − Dice", "0", interval_text(difference, sign=True), near
+        inside = _inside(difference, 0.0, model.config.margin)
+        yield "outcome", "Jaccard − Dice", "0", interval_text(difference, sign=True), inside
 
 
 def _first_share(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
@@ -154,22 +195,19 @@ def _first_share(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> I
     if pairs:
         theories, seen = np.array(pairs, np.float64).T
         # Every seed has a batch of its own, and thus a theoretical number of its own.
-        errors, theory = mean_interval(seen - theories), float(theories.mean())
-        yield (
-            f"{space} space",
-            f"{theory:.3f}",
-            interval_text(mean_interval(seen)),
-            _near(errors, 0.0, 0.01),
-        )
+        agrees = bool(np.abs(seen - theories).max() < 0.01)
+        shown = interval_text(mean_interval(seen, SHARE))
+        yield "identity", f"{space} space", f"{theories.mean():.3f}", shown, agrees
 
 
 def _constant(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    if model.config.model != "bias":
+    resting = _resting(cell)
+    if model.config.model != "bias" or not resting:
         return
     pixels, smooth = pooled_pixels(model.config), model.config.smooth
-    seen, theories, moving = [], [], []
-    note = ""
-    for result in cell:
+    seen, theories = [], []
+    note, tolerance = "", 0.01
+    for result in resting:
         best = best_constant(
             loss, result["metrics"]["foreground_fraction_train"], pixels, smooth
         )  # fmt: skip
@@ -177,42 +215,26 @@ def _constant(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iter
             return
         if not best.finite:
             note = f"→ {best.prediction:g}: no finite bias attains it"
-        elif not best.closed:
-            note = "minimum of the loss, by search"
+        else:
+            note = "" if best.closed else "minimum of the loss, by search"
+            tolerance = 0.01 * best.prediction
         seen.append(result["metrics"]["mean_probability"])
         theories.append(best.prediction)
-        track = [entry["mean_probability_background"] for entry in result["history"]]
-        # It is still moving if it is nearer to the limit at the end than half-way.
-        half = track[len(track) // 2]
-        moving.append(abs(track[-1] - best.prediction) < abs(half - best.prediction))
-    interval, theory = mean_interval(seen), float(np.mean(theories))
-    if note.startswith("→"):
-        agrees = abs(interval.mean - theory) < 0.1 and all(moving)
-    else:
-        errors = mean_interval(np.array(seen) - np.array(theories))
-        agrees = _near(errors, 0.0, 0.01 * theory)
-    yield note, f"{theory:.4f}", interval_text(interval, digits=4), agrees
-
-
-def _end_share(result: Mapping[str, Any]) -> float:
-    entries = result["history"]
-    last = entries[-max(1, round(_END * len(entries))) :]
-    shares = [e["foreground_share_logit"] for e in last]
-    known = [share for share in shares if share is not None]
-    return float(np.mean(known)) if known else np.nan
-
-
-def _end(cell: _Cell) -> Interval:
-    return mean_interval([_end_share(result) for result in cell])
+    errors = mean_interval(np.array(seen) - np.array(theories), DIFFERENCE)
+    shown = interval_text(mean_interval(seen, SHARE), digits=4)
+    agrees = _inside(errors, 0.0, tolerance)
+    yield "at rest", note, f"{np.mean(theories):.4f}", shown, agrees
 
 
 def _rest(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
-    seen = _end(cell)
+    resting = _resting(cell)
+    shares = [result["history"][-1]["foreground_share_logit"] for result in resting]
+    seen = mean_interval([share for share in shares if share is not None], SHARE)
     if not seen.n:
         return
-    theory, note, strict = 0.5, "½ wherever it comes to rest", False
+    theory, note = 0.5, ""
     if model.config.model == "bias":
-        pi = float(np.mean([r["metrics"]["foreground_fraction_train"] for r in cell]))
+        pi = float(np.mean([r["metrics"]["foreground_fraction_train"] for r in resting]))
         pixels, smooth = pooled_pixels(model.config), model.config.smooth
         best = best_constant(loss, pi, pixels, smooth)
         if best is None or not _pooled(model):
@@ -220,17 +242,20 @@ def _rest(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator
         share = resting_share(loss, best, Region(pi, 0.0, 0.0, pixels), smooth)
         if share is None:
             return
-        theory, strict = share, True
-        note = "" if best.finite else "at infinity: not ½"
-    near = _near(seen, theory, 0.02)
-    # A trained network that is not at rest does not contradict the statement.
-    yield note, f"{theory:.3f}", interval_text(seen), near if near is not False or strict else None
+        theory, note = share, "" if best.finite else "at infinity: not ½"
+    elif loss in HARD:
+        return
+    yield "at rest", note, f"{theory:.3f}", interval_text(seen), _inside(seen, theory, 0.02)
 
 
 def _volume(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterator[_Found]:
     config = model.config
     if config.model == "bias" or config.data is not None:
         return
+    # A U-Net finds the posterior that its images show. In noise, only a model at rest is at the
+    # optimum that the statement is about.
+    learnt = config.model == "unet" and config.shape == "posterior"
+    runs = cell if learnt else _resting(cell)
     if config.shape == "posterior":
         bias = posterior_bias(model, loss, fraction)
         if bias is None:
@@ -241,20 +266,12 @@ def _volume(model: ModelRuns, loss: str, fraction: float, cell: _Cell) -> Iterat
         metric, theory, note = "soft_volume_bias", 0.0, "of Σp; p = μ is unbiased"
     else:
         return
-    seen = mean_interval(
-        [np.nan if (v := r["metrics"].get(metric)) is None else v for r in cell]
-    )  # fmt: skip
+    values = [r["metrics"].get(metric) for r in runs]
+    seen = score_interval(np.array([v for v in values if v is not None]), metric)
     if seen.n:
-        near = _near(seen, theory, 0.05)
-        # The statement is about an optimum. A U-Net is not trained to one, and a model that is not
-        # at rest is not at one (C7).
-        rests = config.model == "linear" and _near(_end(cell), 0.5, 0.02) is True
-        yield (
-            note,
-            f"{theory:+.3f}",
-            interval_text(seen, sign=True),
-            near if near or rests else None,
-        )
+        kind = "outcome" if learnt else "at rest"
+        shown = interval_text(seen, sign=True)
+        yield kind, note, f"{theory:+.3f}", shown, _inside(seen, theory, 0.05)
 
 
 _CHECKS: dict[str, Callable[[ModelRuns, str, float, _Cell], Iterator[_Found]]] = {

@@ -33,6 +33,11 @@ def made_start():
     )
 
 
+def made_rest(share=0.5):
+    """A run that ends where the gradient is 0."""
+    return [made_start(), made_entry(1, foreground_share_logit=share, gradient_norm=1e-9)]
+
+
 def made_run(
     config, loss, fraction, seed, *, status="finished", history=None, extra=None, **scores
 ):

@@ -159,13 +159,13 @@ def test_a_bias_only_model_tells_where_it_went():
 
 
 def _check(agrees, claim="C6"):
-    return Check(claim, "bias", "dice", 0.05, "", "1", "0.5", agrees)
+    return Check(claim, "bias", "dice", 0.05, "at rest", "", "1", "0.5", agrees)
 
 
 def test_theory_is_counted_and_disagreements_are_named():
     said = theory_findings([_check(True), _check(True, "C5"), _check(False), _check(None, "C7")])
     assert said.startswith("Of 4 predictions of theory (C5, C6, C7), 2 agree")
-    assert "1 disagree. 1 is undecided:" in said
+    assert "1 disagree. Predictions for models at rest: 2 of 4 agree. 1 is undecided:" in said
     assert said.endswith("Disagreeing: C6 (bias-only model, Dice, 5 %).")
     assert "Disagreeing" not in theory_findings([_check(True)])
     assert "and 2 more." in theory_findings([_check(False)] * 7)

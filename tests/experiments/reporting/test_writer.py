@@ -15,7 +15,7 @@ from experiments.api import figures, findings, predictions, summary
 from experiments.errors import ConfigError
 from experiments.reporting.writer import write_report
 from experiments.runs.directory import load_runs
-from tests.experiments.made import SPREAD, made_run, study
+from tests.experiments.made import SPREAD, made_rest, made_run, study
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def unsaved(monkeypatch):
 def test_several_models_are_one_report(tmp_path, unsaved):
     bias, linear, unet = configs = [study(model=m) for m in ("bias", "linear", "unet")]
     runs = [
-        *_made_runs(bias, mean_probability=0.3),
+        *_made_runs(bias, mean_probability=0.3, history=made_rest()),
         *_made_runs(linear, lead=-0.1),
         *_made_runs(unet, lead=0.1),
     ]
