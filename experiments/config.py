@@ -116,7 +116,8 @@ class StudyConfig:
         split_file: a CSV file with lines such as scan_07,train that names the part of every image:
             train, validation or test.
         folds: cut the images into this many parts. Seed s is tested on part s, tunes its threshold
-            on the next part, and learns from the others.
+            on the next part, and learns from the others. Every part has a learning rate that was
+            chosen without its images, so tuning_seeds seeds are spent on each.
         gap: the images are the sections of one volume, or the frames of one film, in the order of
             their names. Training, validation and test are blocks, and this many sections
             between two blocks are left out.
@@ -433,6 +434,10 @@ class StudyConfig:
             return self.objects
         foreground = fraction / (1 - self.empty_share) * math.prod(self.image_shape)
         return max(1, round(foreground / self.object_pixels))
+
+    def fold_of(self, seed: int) -> int:
+        """Choose the fold that a seed is tested on: the folds take turns."""
+        return seed % self.folds if self.folds else 0
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> StudyConfig:

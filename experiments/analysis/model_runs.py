@@ -66,6 +66,10 @@ class ModelRuns:
         path = self.directory / "examples" / f"{spec.name}.npy"
         return np.load(path, allow_pickle=False) if path.exists() else None
 
+    def rates(self, loss: str, fraction: float) -> list[float]:
+        """The learning rates of a cell's runs; several only where folds chose their own."""
+        return sorted({r["learning_rate"] for r in self.cell(loss, fraction)})
+
     def scores(self, loss: str, fraction: float, metric: str) -> np.ndarray:
         """One metric of a cell, a number per seed; NaN where a run has none."""
         return _numbers(r["metrics"].get(metric) for r in self.cell(loss, fraction))

@@ -20,7 +20,7 @@ from experiments.images.masks import Images, WholeImages, make_images
 from experiments.images.splitting import Splitting, groups_of, parts_of
 from experiments.images.tiles import cut, stacked
 
-__all__ = ["fold_of", "noise_level", "splits", "tested"]
+__all__ = ["noise_level", "splits", "tested"]
 
 
 @functools.lru_cache(maxsize=1)
@@ -95,7 +95,7 @@ def _read(config: StudyConfig, seed: int) -> tuple[Images, WholeImages, WholeIma
         config.split,
         config.tile,
         config.train_images,
-        fold_of(config, seed),
+        config.fold_of(seed),
     )
 
 
@@ -141,17 +141,12 @@ def tested(config: StudyConfig, seed: int) -> dict[str, list[str]]:
     if config.data is None:
         return {}
     folder = read_folder(config.source)
-    rows = parts_of(config.split, folder.names, config.splitting, fold_of(config, seed))["test"]
+    rows = parts_of(config.split, folder.names, config.splitting, config.fold_of(seed))["test"]
     groups = groups_of(folder, config.group)
     return {
         "test_images": [folder.names[i] for i in rows],
         "test_groups": [groups[i] for i in rows],
     }
-
-
-def fold_of(config: StudyConfig, seed: int) -> int:
-    """Choose the fold that a seed is tested on: the folds take turns."""
-    return seed % config.folds if config.folds else 0
 
 
 def noise_level(config: StudyConfig, fraction: float) -> float:

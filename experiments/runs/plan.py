@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from experiments.config import FIRST_TUNING_SEED, REST, StudyConfig
 
 __all__ = [
+    "Cell",
     "Rates",
     "RunSpec",
     "chosen_rates",
@@ -44,21 +46,30 @@ class RunSpec:
         return f"{self.model}_{self.loss}_{self.foreground_fraction!r}_seed{self.seed}"
 
     @property
-    def cell(self) -> tuple[str, float]:
-        """The loss and the fraction, which share a learning rate."""
-        return self.loss, self.foreground_fraction
-
-    @property
     def is_tuning(self) -> bool:
         """Whether the run only helps to choose a learning rate."""
         return self.seed >= FIRST_TUNING_SEED
 
 
+class Cell(NamedTuple):
+    """The runs that share a learning rate.
+
+    Args:
+        loss: its name.
+        fraction: π.
+        fold: that the runs are tested on; 0 without folds. A rate that all folds shared would be
+            chosen by the scores of images that some run is tested on.
+    """
+
+    loss: str
+    fraction: float
+    fold: int = 0
+
+
 # How often a grid is extended to one side. A loss that never learns would have no end.
 _MOST_EXTENSIONS = 6
 
-# The learning rate of a loss at a fraction.
-Rates = Mapping[tuple[str, float], float]
+Rates = Mapping[Cell, float]
 
 
 def final_runs(config: StudyConfig, rates: Rates | None = None) -> list[RunSpec]:
@@ -68,19 +79,31 @@ def final_runs(config: StudyConfig, rates: Rates | None = None) -> list[RunSpec]
 
     Args:
         config: the study.
-        rates: the learning rate of each loss and fraction; ``None`` where only the runs' names
-            matter.
+        rates: the learning rate of each cell; ``None`` where only the runs' names matter.
     """
     rates = _first_rates(config) if rates is None else rates
     return [
-        RunSpec(loss, config.model, fraction, config.first_seed + seed, rates[loss, fraction])
-        for seed in range(config.seeds)
-        for loss, fraction in _cells(config)
+        RunSpec(
+            loss, config.model, fraction, seed, rates[Cell(loss, fraction, config.fold_of(seed))]
+        )
+        for seed in _final_seeds(config)
+        for fraction in config.fractions
+        for loss in config.losses
     ]
 
 
-def _cells(config: StudyConfig) -> list[tuple[str, float]]:
-    return [(loss, fraction) for fraction in config.fractions for loss in config.losses]
+def _final_seeds(config: StudyConfig) -> range:
+    return range(config.first_seed, config.first_seed + config.seeds)
+
+
+def _cells(config: StudyConfig) -> list[Cell]:
+    folds = dict.fromkeys(map(config.fold_of, _final_seeds(config)))
+    return [
+        Cell(loss, fraction, fold)
+        for fraction in config.fractions
+        for loss in config.losses
+        for fold in folds
+    ]
 
 
 def _grid(config: StudyConfig, loss: str) -> tuple[float, ...]:
@@ -89,13 +112,19 @@ def _grid(config: StudyConfig, loss: str) -> tuple[float, ...]:
     return own.learning_rates[:1] if own.optimiser == REST else own.learning_rates
 
 
-def _first_rates(config: StudyConfig) -> dict[tuple[str, float], float]:
-    return {cell: _grid(config, cell[0])[0] for cell in _cells(config)}
+def _first_rates(config: StudyConfig) -> dict[Cell, float]:
+    return {cell: _grid(config, cell.loss)[0] for cell in _cells(config)}
 
 
-def _tuned_with(config: StudyConfig, cell: tuple[str, float], rate: float) -> list[RunSpec]:
-    seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + config.tuning_seeds)
-    return [RunSpec(cell[0], config.model, cell[1], seed, rate) for seed in seeds]
+def _tuned_with(config: StudyConfig, cell: Cell, rate: float) -> list[RunSpec]:
+    # Of consecutive seeds, every fold has the same number.
+    count = config.tuning_seeds * (config.folds or 1)
+    seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + count)
+    return [
+        RunSpec(cell.loss, config.model, cell.fraction, seed, rate)
+        for seed in seeds
+        if config.fold_of(seed) == cell.fold
+    ]
 
 
 def tuning_runs(config: StudyConfig) -> list[RunSpec]:
@@ -103,8 +132,8 @@ def tuning_runs(config: StudyConfig) -> list[RunSpec]:
     return [
         spec
         for cell in _cells(config)
-        if len(_grid(config, cell[0])) > 1
-        for rate in _grid(config, cell[0])
+        if len(_grid(config, cell.loss)) > 1
+        for rate in _grid(config, cell.loss)
         for spec in _tuned_with(config, cell, rate)
     ]
 
@@ -118,8 +147,8 @@ def tuning_extension(config: StudyConfig, scores: Mapping[RunSpec, float]) -> li
     if not config.extend_grid:
         return []
     found: list[RunSpec] = []
-    for cell, means in _mean_scores(scores).items():
-        best, rates, grid = _best(means), sorted(means), _grid(config, cell[0])
+    for cell, means in _mean_scores(config, scores).items():
+        best, rates, grid = _best(means), sorted(means), _grid(config, cell.loss)
         for edge, inner, sign in ((rates[0], rates[1], -1), (rates[-1], rates[-2], 1)):
             tried = sum((rate - grid[0]) * sign > 0 for rate in rates if rate not in grid)
             if best == edge and tried < _MOST_EXTENSIONS:
@@ -128,11 +157,14 @@ def tuning_extension(config: StudyConfig, scores: Mapping[RunSpec, float]) -> li
     return found
 
 
-def _mean_scores(scores: Mapping[RunSpec, float]) -> dict[tuple[str, float], dict[float, float]]:
+def _mean_scores(
+    config: StudyConfig, scores: Mapping[RunSpec, float]
+) -> dict[Cell, dict[float, float]]:
     """Average the scores over seeds, by cell and rate. A run that diverged (NaN) scores 0."""
-    found: dict[tuple[str, float], dict[float, list[float]]] = {}
+    found: dict[Cell, dict[float, list[float]]] = {}
     for spec, score in scores.items():
-        of_cell = found.setdefault(spec.cell, {})
+        cell = Cell(spec.loss, spec.foreground_fraction, config.fold_of(spec.seed))
+        of_cell = found.setdefault(cell, {})
         of_cell.setdefault(spec.learning_rate, []).append(0.0 if math.isnan(score) else score)
     return {
         cell: {rate: math.fsum(values) / len(values) for rate, values in rates.items()}
@@ -145,7 +177,7 @@ def _best(means: Mapping[float, float]) -> float:
 
 
 def chosen_rates(config: StudyConfig, scores: Mapping[RunSpec, float]) -> Rates:
-    """Choose the learning rate of every loss and fraction.
+    """Choose the learning rate of every cell.
 
     Args:
         config: the study.
@@ -153,9 +185,9 @@ def chosen_rates(config: StudyConfig, scores: Mapping[RunSpec, float]) -> Rates:
             decides. NaN (a run that diverged) counts as 0. Empty where there is no choice.
 
     Returns:
-        Learning rates by loss and fraction; the smaller of two that are equally good.
+        Learning rates by cell; the smaller of two that are equally good.
     """
-    means = _mean_scores(scores)
+    means = _mean_scores(config, scores)
     return _first_rates(config) | {cell: _best(of_cell) for cell, of_cell in means.items()}
 
 
