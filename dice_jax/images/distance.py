@@ -83,8 +83,8 @@ def signed_distance(
             weight 0, and its own is 0.
 
     Returns:
-        Distances [...] in units of ``spacing``, in JAX's default floating type; 0 everywhere in an
-        image of one class only: it has no boundary.
+        Signed distances [...] in units of ``spacing``, in JAX's default floating type; 0 everywhere
+        in an image of one class only: it has no boundary.
 
     Raises:
         TypeError: if ``mask`` is floating.

@@ -161,8 +161,8 @@ def generalized_wasserstein_dice_loss(
         smooth: s, in pixels, added above and below.
 
     Returns:
-        An array of the shape of ``jnp.sum(labels, axis)``, in [0, 1]; 0 at 0/0. A label out of
-        range outside the mask makes its region NaN.
+        An array of the shape of ``jnp.sum(labels, axis)``; 0 at 0/0. In [0, 1] where each pixel's
+        probabilities sum to 1. A label out of range outside the mask makes its region NaN.
 
     Raises:
         TypeError: if a type is not one of those above.
@@ -228,8 +228,8 @@ def balanced_wasserstein_dice_loss(
         smooth: s, added above and below.
 
     Returns:
-        An array of the shape of ``jnp.sum(labels, axis)``, in [0, 1]; 0 at 0/0. A label out of
-        range outside the mask makes its region NaN.
+        An array of the shape of ``jnp.sum(labels, axis)``; 0 at 0/0. In [0, 1] where each pixel's
+        probabilities sum to 1. A label out of range outside the mask makes its region NaN.
 
     Raises:
         TypeError: if a type is not one of those above.

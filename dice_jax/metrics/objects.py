@@ -356,6 +356,7 @@ def instance_average_precision(
     thresholds = tuple(iou_thresholds)
     if not thresholds:
         raise ValueError("iou_thresholds must have at least one entry, got none")
+    checks.check_number("iou_thresholds", np.array(thresholds), most=1.0, open_at_most=True)
 
     def score(first: Map, second: Map, kept: Map) -> float:
         counts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,6 +139,10 @@ class Scores:
         Returns:
             The scores; a region whose score was infinite is present.
 
+        Raises:
+            TypeError: if ``worst`` is not a number.
+            ValueError: if it is NaN or infinite.
+
         Example:
             >>> import jax.numpy as jnp
             >>> from dice_jax import metrics
@@ -145,6 +150,7 @@ class Scores:
             >>> print(missed.mean(), missed.with_worst(10.0).mean())
             inf 6.0
         """
+        checks.check_number("worst", worst, least=-math.inf)
         infinite = jnp.isinf(self.value)
         worst = jnp.broadcast_to(jnp.asarray(worst, self.value.dtype), self.shape)
         return Scores(jnp.where(infinite, worst, self.value), self.present | infinite)

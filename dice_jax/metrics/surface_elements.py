@@ -216,10 +216,13 @@ def _check_space(prediction: ArrayLike, axis: checks.Axis) -> None:
 def _share_of_area_within(
     first: jax.Array, second: jax.Array, axes: Axes, steps: Steps, tolerance: ArrayLike
 ) -> jax.Array:
-    pairs = _elements(first, second, axes, steps)
-    near = sum(jnp.where(within(d, tolerance), area, jnp.zeros_like(area)) for area, d in pairs)
-    total = jnp.sum(pairs[0][0] + pairs[1][0], axes)
-    return ratio(jnp.sum(near, axes), total, jnp.ones_like(total))
+    near, far = 0, 0
+    for area, distance in _elements(first, second, axes, steps):
+        close, nothing = within(distance, tolerance), jnp.zeros_like(area)
+        near += jnp.sum(jnp.where(close, area, nothing), axes)
+        far += jnp.sum(jnp.where(close, nothing, area), axes)
+    # Not over the sum of all areas: rounding could make that smaller than the part.
+    return ratio(near, near + far, jnp.ones_like(near))
 
 
 def _largest_percentile_by_area(

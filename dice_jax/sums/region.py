@@ -103,7 +103,8 @@ def region_sums(
         `RegionSums` of the shape of ``jnp.sum(probabilities, axis)``, in float32 (float64 for
         float64 inputs). A region is NaN if a pixel outside the mask has an integer target other
         than 0 and 1, or a probability or soft target that is not in [0, 1] (by more than rounding
-        and the overshoot of a resize can explain).
+        and the overshoot of a resize can explain). This check makes a small sum no linear function
+        for `jax.linear_transpose`; its derivative, from `jax.linearize`, is one.
 
     Raises:
         TypeError: if ``probabilities`` is neither floating nor boolean, or an argument's type is

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax.theory.arrays import floating
+from dice_jax.theory.arrays import at_least_0, unit
 
 __all__ = [
     "balanced_cross_entropy_best_constant",
@@ -22,7 +22,7 @@ def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     """The best constant prediction under mean binary cross-entropy (C6): q = π.
 
     Args:
-        fraction: π, the foreground fraction.
+        fraction: π, the foreground fraction, in [0, 1].
 
     Returns:
         q, of the shape of ``fraction``.
@@ -35,14 +35,14 @@ def cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     References:
         C6 of the theory page.
     """
-    return floating("fraction", fraction)
+    return unit("fraction", fraction)
 
 
 def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     """The best constant prediction under class-balanced binary cross-entropy (C6): q = ½.
 
     Args:
-        fraction: π, the foreground fraction, in (0, 1).
+        fraction: π, the foreground fraction, in [0, 1].
 
     Returns:
         ½, in the shape of ``fraction``.
@@ -55,7 +55,8 @@ def balanced_cross_entropy_best_constant(fraction: ArrayLike) -> jax.Array:
     References:
         C6 of the theory page.
     """
-    return jnp.full_like(floating("fraction", fraction), 0.5)
+    fraction = unit("fraction", fraction)
+    return jnp.where(jnp.isnan(fraction), fraction, jnp.full_like(fraction, 0.5))
 
 
 def tversky_best_constant(
@@ -72,11 +73,11 @@ def tversky_best_constant(
     bias reaches 0 or 1; training only approaches it.
 
     Args:
-        fraction: π, the foreground fraction of the pooled pixels.
-        target: T, the number of foreground pixels pooled.
-        alpha: α, on false positives.
-        beta: β, on false negatives.
-        smooth: s, in pixels, as in `tversky_loss`.
+        fraction: π, the foreground fraction of the pooled pixels, in [0, 1].
+        target: T ≥ 0, the number of foreground pixels pooled.
+        alpha: α ≥ 0, on false positives.
+        beta: β ≥ 0, on false negatives.
+        smooth: s ≥ 0, in pixels, as in `tversky_loss`.
 
     Returns:
         0, ½ or 1, of the arguments' broadcast shape.
@@ -91,10 +92,10 @@ def tversky_best_constant(
     References:
         C6 of the theory page.
     """
-    f, t, a, b, s = (
-        floating(name, x)
+    f = unit("fraction", fraction)
+    t, a, b, s = (
+        at_least_0(name, x)
         for name, x in (
-            ("fraction", fraction),
             ("target", target),
             ("alpha", alpha),
             ("beta", beta),
@@ -113,9 +114,9 @@ def dice_best_constant(
     article's s = 1 it is 0 for a small object.
 
     Args:
-        fraction: π, the foreground fraction of the pooled pixels.
-        target: T, the number of foreground pixels pooled.
-        smooth: s, in pixels, as in `dice_loss`. Jaccard with s/2 has the same optimum.
+        fraction: π, the foreground fraction of the pooled pixels, in [0, 1].
+        target: T ≥ 0, the number of foreground pixels pooled.
+        smooth: s ≥ 0, in pixels, as in `dice_loss`. Jaccard with s/2 has the same optimum.
 
     Returns:
         0, ½ or 1, of the arguments' broadcast shape.
@@ -131,7 +132,7 @@ def dice_best_constant(
         C6 of the theory page; Lipton et al. (2014), https://arxiv.org/abs/1402.1892.
     """
     # Dice with s is Tversky with α = β = ½ and s/2.
-    half = floating("smooth", smooth) / 2
+    half = at_least_0("smooth", smooth) / 2
     return tversky_best_constant(fraction, target, alpha=0.5, beta=0.5, smooth=half)
 
 
@@ -143,9 +144,9 @@ def squared_dice_best_constant(
     The positive solution of πNq² + sq − (πT + πs) = 0.
 
     Args:
-        fraction: π, the foreground fraction of the pooled pixels.
+        fraction: π, the foreground fraction of the pooled pixels, in [0, 1].
         target: T > 0, the number of foreground pixels pooled.
-        smooth: s, in pixels, as in `squared_dice_loss`.
+        smooth: s ≥ 0, in pixels, as in `squared_dice_loss`.
 
     Returns:
         q, of the arguments' broadcast shape.
@@ -158,14 +159,7 @@ def squared_dice_best_constant(
     References:
         C6 of the theory page.
     """
-    f, t, s = (
-        floating(name, x)
-        for name, x in (
-            ("fraction", fraction),
-            ("target", target),
-            ("smooth", smooth),
-        )
-    )
+    f, t, s = unit("fraction", fraction), at_least_0("target", target), at_least_0("smooth", smooth)
     # The other form of the root subtracts two nearly equal numbers.
     free = f * (t + s)
     return 2 * free / (s + jnp.sqrt(s * s + 4 * t * free))
@@ -178,8 +172,8 @@ def dice_cross_entropy_best_constant(fraction: ArrayLike, *, weight: ArrayLike =
     (c − 1)(c + 1)² = 2c/λ: c = 1.481 at λ = 1.
 
     Args:
-        fraction: π, the foreground fraction, in (0, 1).
-        weight: λ > 0, on mean binary cross-entropy.
+        fraction: π, the foreground fraction, in [0, 1].
+        weight: λ ≥ 0, on mean binary cross-entropy.
 
     Returns:
         q, of the arguments' broadcast shape.
@@ -193,7 +187,7 @@ def dice_cross_entropy_best_constant(fraction: ArrayLike, *, weight: ArrayLike =
     References:
         C25 of the theory page.
     """
-    f, weight = jnp.broadcast_arrays(floating("fraction", fraction), floating("weight", weight))
+    f, weight = jnp.broadcast_arrays(unit("fraction", fraction), at_least_0("weight", weight))
     low, high = jnp.zeros_like(f), -jnp.log(f)
     # Bisection in log(q/π), so that a small π keeps its digits.
     for _ in range(60):
@@ -201,4 +195,4 @@ def dice_cross_entropy_best_constant(fraction: ArrayLike, *, weight: ArrayLike =
         c = jnp.exp(middle)
         up = 2 * c * (1 - c * f) > weight * (c - 1) * jnp.square(c + 1)
         low, high = jnp.where(up, middle, low), jnp.where(up, high, middle)
-    return f * jnp.exp(low)
+    return jnp.where(jnp.isnan(weight), weight, f * jnp.exp(low))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax.sums.expected_dice import best_mask, check_nodes
-from dice_jax.theory.arrays import floating
+from dice_jax.theory.arrays import at_least_0, unit
 
 __all__ = [
     "Oracle",
@@ -56,7 +56,7 @@ def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
     """The optimum of binary cross-entropy under label noise (C15): p = μ, unbiased.
 
     Args:
-        posterior: [...], μ = P(y = 1) of each pixel.
+        posterior: [...], μ = P(y = 1) in [0, 1] of each pixel.
 
     Returns:
         An `Oracle`; ``optimum`` is the mean entropy in nats, the lowest loss there is.
@@ -70,7 +70,7 @@ def cross_entropy_oracle(posterior: ArrayLike) -> Oracle:
     References:
         C15 of the theory page; Nordström et al. (2022).
     """
-    return _cross_entropy_oracle(floating("posterior", posterior))
+    return _cross_entropy_oracle(unit("posterior", posterior))
 
 
 @jax.jit
@@ -86,7 +86,7 @@ def dice_oracle(posterior: ArrayLike) -> Oracle:
     μ in descending order. The prediction is hard, and its volume may differ from Σμ (volume bias).
 
     Args:
-        posterior: [...], μ = P(y = 1) of each pixel, or a soft label.
+        posterior: [...], μ = P(y = 1) in [0, 1] of each pixel, or a soft label.
 
     Returns:
         An `Oracle`; ``optimum`` is D* = ``dice``. An all-zero posterior gives the empty prediction
@@ -103,7 +103,7 @@ def dice_oracle(posterior: ArrayLike) -> Oracle:
         Lipton et al., Thresholding classifiers to maximize F1 score (2014),
         https://arxiv.org/abs/1402.1892; Nordström et al. (2022).
     """
-    return _dice_oracle(floating("posterior", posterior))
+    return _dice_oracle(unit("posterior", posterior))
 
 
 @jax.jit
@@ -123,7 +123,7 @@ def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
     (With *fixed* soft targets the optimum is p = y instead, C14: Σy² is not Σμ.)
 
     Args:
-        posterior: [...], μ = P(y = 1) of each pixel, not all 0.
+        posterior: [...], μ = P(y = 1) in [0, 1] of each pixel, not all 0.
 
     Returns:
         An `Oracle`; ``optimum`` is D₂*.
@@ -138,7 +138,7 @@ def squared_dice_oracle(posterior: ArrayLike) -> Oracle:
     References:
         Nordström et al., On image segmentation with noisy labels (2022).
     """
-    return _squared_dice_oracle(floating("posterior", posterior))
+    return _squared_dice_oracle(unit("posterior", posterior))
 
 
 @jax.jit
@@ -178,9 +178,9 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
     q = 0 is a local minimum.
 
     Args:
-        presence: μ, the probability that the region is present, [...].
-        volume: V, its pixels.
-        smooth: s, in pixels, as in `dice_loss`.
+        presence: μ in [0, 1], the probability that the region is present, [...].
+        volume: V ≥ 0, its pixels.
+        smooth: s ≥ 0, in pixels, as in `dice_loss`.
 
     Returns:
         An `Oracle`; ``prediction`` is q, ``dice`` and ``optimum`` the expected smoothed Dice.
@@ -195,12 +195,9 @@ def empty_image_oracle(presence: ArrayLike, volume: ArrayLike, *, smooth: ArrayL
         C16 of the theory page; Tilborghs et al. (2022).
     """
     mu, v, s = (
-        floating(name, x)
-        for name, x in (
-            ("presence", presence),
-            ("volume", volume),
-            ("smooth", smooth),
-        )
+        unit("presence", presence),
+        at_least_0("volume", volume),
+        at_least_0("smooth", smooth),
     )
     wrong = s / (v + s)
     filled, empty = mu + (1 - mu) * wrong, mu * wrong + (1 - mu)
@@ -215,8 +212,8 @@ def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike)
     present with probability μ and absent otherwise; the model predicts q on it and 0 elsewhere.
 
     Args:
-        volume: V, in pixels.
-        prediction: q.
+        volume: V ≥ 0, in pixels.
+        prediction: q in [0, 1].
         smooth: s > 0, in pixels.
 
     Returns:
@@ -231,14 +228,8 @@ def break_even_odds(volume: ArrayLike, prediction: ArrayLike, smooth: ArrayLike)
         C16 of the theory page; Tilborghs et al., The Dice loss in the context of missing or empty
         labels (2022).
     """
-    v, q, s = (
-        floating(name, x)
-        for name, x in (
-            ("volume", volume),
-            ("prediction", prediction),
-            ("smooth", smooth),
-        )
-    )
+    v, s = at_least_0("volume", volume), at_least_0("smooth", smooth)
+    q = unit("prediction", prediction)
     return s * (q * v + v + s) ** 2 / ((2 * v + s) * (q * v + s) ** 2)
 
 
@@ -248,7 +239,7 @@ def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
     The maximum of (1−p)^α p: p = 1/(1 + α).
 
     Args:
-        alpha: α > 0.
+        alpha: α ≥ 0.
 
     Returns:
         p, of the shape of ``alpha``.
@@ -261,7 +252,7 @@ def self_adjusting_peak(alpha: ArrayLike) -> jax.Array:
     References:
         C20 of the theory page; Li et al., Dice loss for data-imbalanced NLP tasks (2020).
     """
-    return 1 / (1 + floating("alpha", alpha))
+    return 1 / (1 + at_least_0("alpha", alpha))
 
 
 def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
@@ -273,7 +264,7 @@ def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
     `dice_jax.metrics.dice_optimal_mask` does the same for a batch of images.
 
     Args:
-        posterior: [...], μ = P(y = 1) of each pixel of one image.
+        posterior: [...], μ = P(y = 1) in [0, 1] of each pixel of one image.
         nodes: Q, at least 4. With 64, the quadrature's relative error is 1e-14 for 10 pixels and
             2e-10 for 2¹⁸, whatever the probabilities are. Twice as many nodes show it.
 
@@ -294,7 +285,7 @@ def per_image_dice_oracle(posterior: ArrayLike, *, nodes: int = 64) -> Oracle:
     References:
         C30 of the theory page; Dai & Li, RankDice (2023), https://arxiv.org/abs/2206.13086.
     """
-    return _per_image_dice_oracle(floating("posterior", posterior), nodes=check_nodes(nodes))
+    return _per_image_dice_oracle(unit("posterior", posterior), nodes=check_nodes(nodes))
 
 
 @partial(jax.jit, static_argnames="nodes")

@@ -142,7 +142,7 @@ def test_numbers_of_objects_may_be_long():
 def test_the_threshold_is_below_1(threshold):
     """In the report, a threshold of 1 found 0 of 2 identical objects."""
     maps = row((1, 2), (2, 2)), row((1, 2), (2, 2))
-    message = r"iou_threshold must be finite and >= 0 and < 1"
+    message = r"iou_thresholds? must be finite and >= 0 and < 1"
     for metric in (metrics.instance_counts, metrics.instance_f1, metrics.panoptic_quality):
         with pytest.raises(ValueError, match=message):
             metric(*maps, iou_threshold=threshold)

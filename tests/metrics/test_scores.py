@@ -156,6 +156,7 @@ def test_every_metric_returns_scores():
     others = {
         "best_threshold",
         "calibration",
+        "class_sums",
         "confusion_counts",
         "confusion_matrix",
         "dice_optimal_mask",

@@ -8,12 +8,15 @@ region of the invalid value, or an error that names an argument. Masked pixels m
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import zlib
 
 import numpy as np
 import pytest
 
+import dice_jax as dj
 from tests.support import calls, metric_calls
 from tests.support.calls import CALLS, KINDS
 
@@ -84,6 +87,22 @@ def clipped(call, arrays):
     ]
 
 
+@functools.cache
+def stated_range(name):
+    """The range that a function's docstring states for its result; everything if it states none."""
+    module, _, name = f"dj.{name.split(' ')[0]}".rpartition(".")
+    function = getattr(dj.metrics if module.endswith("metrics") else dj, name)
+    returns = inspect.getdoc(function).partition("\nReturns:\n")[2].partition("\n\n")[0]
+    first = " ".join(returns.split()).split(". ")[0]
+    if found := re.search(r"^(?:An array|The s).*, in \[0, (.+?)\]", first):
+        return 0.0, {"100^γ": 100.0, "log cosh 1": np.log(np.cosh(1))}.get(found[1]) or float(
+            found[1]
+        )
+    return (
+        0.0 if re.search(r"^(?:Distances|The scores).* in units|at least 0", first) else -np.inf
+    ), np.inf
+
+
 def problem(call, run, arrays, seen, bad, odd, *, refused):
     """What is wrong with the result of a call; None if nothing is."""
     try:
@@ -103,6 +122,10 @@ def problem(call, run, arrays, seen, bad, odd, *, refused):
         bad, odd = np.array([bad.any()]), np.array([odd.any()])
     if result.shape != expected.shape:
         return f"gave the shape {result.shape}, not {expected.shape}"
+    low, high = stated_range(call.name)
+    # A probability of 1 + ε gives a loss of −ε.
+    if ((result < low - 1e-6) | (result > high + 1e-6)).any():
+        return f"gave {result}, outside the stated range [{low}, {high}]"
     for r in range(len(expected)):
         is_nan = np.isnan(result[r].astype(np.float64)).any()
         if odd[r] and not bad[r] and (is_nan or np.isnan(expected[r]).any()):

@@ -52,6 +52,10 @@ VALUES = {
         lambda: dj.softmax_focal_loss(Z, Y, gamma=2.0),
         [0.02265804, 0.00180356],
     ),
+    "an impossible pixel of a class without weight": (
+        lambda: dj.softmax_focal_loss(Z[:1], Y[:1] + 2, gamma=2.0, alpha=jnp.array([1, 1, 0.0])),
+        [0.0],
+    ),
     "top-k of a logit −∞": (lambda: dj.top_k_cross_entropy_loss(Z, Y, fraction=0.5), 0.31326163),
     "unified focal of a logit −∞": (
         lambda: dj.unified_focal_loss(Z, Y) - dj.unified_focal_loss(Z.at[:, 2].set(-90.0), Y),

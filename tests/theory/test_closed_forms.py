@@ -56,6 +56,54 @@ def test_the_two_values_of_tversky(smooth):
     np.testing.assert_allclose(values, [gradient[0], gradient[-1]], rtol=1e-12)
 
 
+OUT_OF_RANGE = {
+    "cross_entropy_best_constant": {"fraction": 1.5},
+    "balanced_cross_entropy_best_constant": {"fraction": -0.1},
+    "dice_best_constant": {"fraction": 0.1, "target": 9.0, "smooth": -1.0},
+    "squared_dice_best_constant": {"fraction": 0.1, "target": -9.0},
+    "tversky_best_constant": {"fraction": 0.1, "target": 9.0, "beta": 1.0, "alpha": -1.0},
+    "dice_cross_entropy_best_constant": {"fraction": 0.1, "weight": -1.0},
+    "dice_mass_ratio": {"fraction": 0.1, "foreground_mean": 0.5, "background_mean": 1.5},
+    "squared_dice_mass_ratio": {"fraction": 0.1, "prediction": 1.5},
+    "cross_entropy_mass_ratio": {"prediction": 0.1, "fraction": 1.5},
+    "two_class_dice_mass_ratio": {"fraction": 0.1, "prediction": -0.5},
+    "squared_dice_gradient_ratio": {"index": 0.5, "foreground": 0.5, "background": 2.0},
+    "power_factor": {"loss": 0.5, "gamma": -1.0},
+    "empty_mask_dice": {"smooth": 1.0, "prediction": -1.0},
+    "volume_bounds": {"dice": 1.1},
+    "dice_escape_time": {"target": 9.0, "background": 1.0, "start": 2.0},
+    "cross_entropy_escape_time": {"start": -2.0, "count": -9.0},
+    "escape_crossing": {"fraction": 0.9},
+    "dice_oracle": {"posterior": [0.5, 1.5]},
+    "squared_dice_oracle": {"posterior": [0.5, 1.5]},
+    "cross_entropy_oracle": {"posterior": [0.5, 1.5]},
+    "per_image_dice_oracle": {"posterior": [0.5, 1.5]},
+    "empty_image_oracle": {"volume": 3.0, "smooth": 1.0, "presence": 1.5},
+    "break_even_odds": {"volume": 3.0, "smooth": 1.0, "prediction": 1.5},
+    "self_adjusting_peak": {"alpha": -0.5},
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_a_number_out_of_range_is_an_error(name):
+    """The last argument is the wrong one."""
+    arguments = OUT_OF_RANGE[name]
+    with pytest.raises(ValueError, match=f"^{list(arguments)[-1]} must be .*, got"):
+        getattr(analysis, name)(**arguments)
+
+
+@pytest.mark.parametrize(
+    "name", ["dice_cross_entropy_best_constant", "dice_mass_ratio", "volume_bounds"]
+)
+def test_a_traced_number_out_of_range_is_nan(name):
+    arguments = {key: jnp.float32(value) for key, value in OUT_OF_RANGE[name].items()}
+    assert all(map(np.isnan, jax.tree.leaves(jax.jit(getattr(analysis, name))(**arguments))))
+
+
+def test_rounding_is_not_out_of_range():
+    assert analysis.volume_bounds(1 + 2**-23)[1] == pytest.approx(1)
+
+
 FRACTIONS, TARGETS = np.array([0.02, 0.3, 0.7]), np.array([2.0, 50.0])
 # Less than a factor of 2 apart: a threshold that is off by 2 shows.
 SMOOTHS = np.geomspace(1e-2, 200, 16)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from dice_jax.theory.arrays import floating
+from dice_jax.theory.arrays import at_least_0, floating
 
 __all__ = ["cross_entropy_escape_time", "dice_escape_time", "escape_crossing"]
 
@@ -17,7 +19,7 @@ def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike)
     ((T + B)/2)·e^{−z₀}, under gradient descent with unit step.
 
     Args:
-        start: z₀ < 0.
+        start: z₀ ≤ 0.
         target: T, the number of foreground pixels.
         background: B, Σp over the background, which stays about constant.
 
@@ -32,8 +34,8 @@ def dice_escape_time(start: ArrayLike, target: ArrayLike, background: ArrayLike)
     References:
         C11 of the theory page.
     """
-    size = floating("target", target) + floating("background", background)
-    return size / 2 * jnp.exp(-floating("start", start))
+    size = at_least_0("target", target) + at_least_0("background", background)
+    return size / 2 * jnp.exp(-floating("start", start, most=0))
 
 
 def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
@@ -42,7 +44,7 @@ def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
     Exactly N(\|z₀\| + 1 − e^{z₀}), about N\|z₀\| as z₀ → −∞, under gradient descent with unit step.
 
     Args:
-        start: z₀ < 0.
+        start: z₀ ≤ 0.
         count: N, the number of pixels.
 
     Returns:
@@ -56,8 +58,8 @@ def cross_entropy_escape_time(start: ArrayLike, count: ArrayLike) -> jax.Array:
     References:
         C11 of the theory page.
     """
-    start = floating("start", start)
-    return floating("count", count) * (1 - start - jnp.exp(start))
+    start = floating("start", start, most=0)
+    return at_least_0("count", count) * (1 - start - jnp.exp(start))
 
 
 def escape_crossing(fraction: ArrayLike) -> jax.Array:
@@ -66,7 +68,7 @@ def escape_crossing(fraction: ArrayLike) -> jax.Array:
     The larger solution of e^x/x = 2/π.
 
     Args:
-        fraction: π < 2/e, the foreground fraction.
+        fraction: π in (0, 2/e], the foreground fraction.
 
     Returns:
         \|z₀\|, of the shape of ``fraction``.
@@ -79,7 +81,7 @@ def escape_crossing(fraction: ArrayLike) -> jax.Array:
     References:
         C11 of the theory page.
     """
-    level = jnp.log(2 / floating("fraction", fraction))
+    level = jnp.log(2 / floating("fraction", fraction, least=0, most=2 / math.e))
     x = level + 2
     # Newton's method on x − log x = log(2/π): convex, so it descends from the right to the root.
     for _ in range(12):

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from dice_jax.losses.indices import dice_index, squared_dice_index, takes_sums, tversky_index
 from dice_jax.sums.region import RegionSums
-from dice_jax.theory.arrays import floating, ratio_or_zero
+from dice_jax.theory.arrays import at_least_0, floating, ratio_or_zero, unit
 
 __all__ = [
     "dice_gradient_values",
@@ -149,9 +149,9 @@ def squared_dice_gradient_ratio(
     (1/D₂ − pᵢ)/pⱼ: at least 1 iff pᵢ + pⱼ ≤ 1/D₂.
 
     Args:
-        index: D₂, the squared Dice index without smoothing.
-        foreground: pᵢ, the probability of a foreground pixel.
-        background: pⱼ > 0, the probability of a background pixel.
+        index: D₂ in (0, 1], the squared Dice index without smoothing.
+        foreground: pᵢ in [0, 1], the probability of a foreground pixel.
+        background: pⱼ in (0, 1], the probability of a background pixel.
 
     Returns:
         The ratio, of the arguments' broadcast shape.
@@ -165,7 +165,7 @@ def squared_dice_gradient_ratio(
         C10 of the theory page; Milletari et al. (2016), https://arxiv.org/abs/1606.04797.
     """
     index, foreground, background = (
-        floating(name, x)
+        unit(name, x)
         for name, x in (
             ("index", index),
             ("foreground", foreground),
@@ -250,8 +250,8 @@ def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:
     r"""The factor between the gradients of L^γ and of L (C19): γ·L^(γ−1).
 
     Args:
-        loss: L > 0.
-        gamma: γ > 0.
+        loss: L ≥ 0.
+        gamma: γ ≥ 0.
 
     Returns:
         The factor, of the arguments' broadcast shape.
@@ -264,7 +264,7 @@ def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:
     References:
         C19 of the theory page; Abraham & Khan (2018), https://arxiv.org/abs/1810.07842.
     """
-    loss, gamma = floating("loss", loss), floating("gamma", gamma)
+    loss, gamma = at_least_0("loss", loss), at_least_0("gamma", gamma)
     return gamma * loss ** (gamma - 1)
 
 
@@ -294,8 +294,8 @@ def empty_mask_dice(prediction: ArrayLike, smooth: ArrayLike) -> tuple[jax.Array
     L = P/(P + s) and g = s/(P + s)².
 
     Args:
-        prediction: P = Σp > 0.
-        smooth: s, in pixels.
+        prediction: P = Σp ≥ 0.
+        smooth: s ≥ 0, in pixels; not 0 where P is.
 
     Returns:
         L and g, of the arguments' broadcast shape.
@@ -308,5 +308,5 @@ def empty_mask_dice(prediction: ArrayLike, smooth: ArrayLike) -> tuple[jax.Array
     References:
         C16 of the theory page; Tilborghs et al. (2022).
     """
-    p, s = floating("prediction", prediction), floating("smooth", smooth)
+    p, s = at_least_0("prediction", prediction), at_least_0("smooth", smooth)
     return p / (p + s), s / (p + s) / (p + s)

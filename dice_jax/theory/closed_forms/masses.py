@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from dice_jax.losses.indices import takes_sums
 from dice_jax.sums.region import RegionSums
-from dice_jax.theory.arrays import floating
+from dice_jax.theory.arrays import unit
 from dice_jax.theory.closed_forms.gradients import dice_gradient_values
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def _odds(fraction: ArrayLike) -> jax.Array:
-    fraction = floating("fraction", fraction)
+    fraction = unit("fraction", fraction)
     return fraction / (1 - fraction)
 
 
@@ -32,9 +32,9 @@ def dice_mass_ratio(
     M₊/M₋ = (ω + p̄₋)/p̄₊ with ω = π/(1 − π); 1 + ω/q at a constant prediction q.
 
     Args:
-        fraction: π, the foreground fraction.
-        foreground_mean: p̄₊ > 0, the mean prediction over the foreground.
-        background_mean: p̄₋, the mean prediction over the background.
+        fraction: π, the foreground fraction, in [0, 1].
+        foreground_mean: p̄₊ in (0, 1], the mean prediction over the foreground.
+        background_mean: p̄₋ in [0, 1], the mean prediction over the background.
 
     Returns:
         The ratio, of the arguments' broadcast shape.
@@ -47,8 +47,8 @@ def dice_mass_ratio(
     References:
         C5 of the theory page; Kervadec & de Bruijne (2023).
     """
-    foreground_mean = floating("foreground_mean", foreground_mean)
-    return (_odds(fraction) + floating("background_mean", background_mean)) / foreground_mean
+    foreground_mean = unit("foreground_mean", foreground_mean)
+    return (_odds(fraction) + unit("background_mean", background_mean)) / foreground_mean
 
 
 def squared_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.Array:
@@ -57,8 +57,8 @@ def squared_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.A
     M₊/M₋ = (q² + π − 2πq²)/(2q²(1 − π)), which tends to ½ (a share of ⅓) as π → 0.
 
     Args:
-        fraction: π, the foreground fraction.
-        prediction: q > 0.
+        fraction: π, the foreground fraction, in [0, 1].
+        prediction: q in (0, 1].
 
     Returns:
         The ratio, of the arguments' broadcast shape.
@@ -71,7 +71,7 @@ def squared_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.A
     References:
         C5 of the theory page.
     """
-    f, q = floating("fraction", fraction), floating("prediction", prediction)
+    f, q = unit("fraction", fraction), unit("prediction", prediction)
     return (q * q + f - 2 * f * q * q) / (2 * q * q * (1 - f))
 
 
@@ -81,8 +81,8 @@ def cross_entropy_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.
     M₊/M₋ = ω(1 − q)/q at a constant prediction q; 1 at q = π.
 
     Args:
-        fraction: π, the foreground fraction.
-        prediction: q > 0.
+        fraction: π, the foreground fraction, in [0, 1].
+        prediction: q in (0, 1].
 
     Returns:
         The ratio, of the arguments' broadcast shape.
@@ -95,7 +95,7 @@ def cross_entropy_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax.
     References:
         C5 of the theory page.
     """
-    q = floating("prediction", prediction)
+    q = unit("prediction", prediction)
     return _odds(fraction) * (1 - q) / q
 
 
@@ -135,7 +135,7 @@ def two_class_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax
     M₊/M₋ = π[(S − I)/S² + I'/S'²] / ((1 − π)[I/S² + (S' − I')/S'²]), which is O(π) as π → 0.
 
     Args:
-        fraction: π, the foreground fraction.
+        fraction: π, the foreground fraction, in [0, 1].
         prediction: q in (0, 1).
 
     Returns:
@@ -150,7 +150,7 @@ def two_class_dice_mass_ratio(fraction: ArrayLike, prediction: ArrayLike) -> jax
     References:
         C24 of the theory page.
     """
-    f, q = floating("fraction", fraction), floating("prediction", prediction)
+    f, q = unit("fraction", fraction), unit("prediction", prediction)
     i, s = f * q, f + q
     i_b, s_b = (1 - f) * (1 - q), 2 - f - q
     up = f * ((s - i) / s**2 + i_b / s_b**2)

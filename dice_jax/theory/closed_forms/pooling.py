@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from dice_jax.losses.indices import takes_sums
 from dice_jax.sums.region import RegionSums
-from dice_jax.theory.arrays import floating, ratio_or_zero
+from dice_jax.theory.arrays import floating, ratio_or_zero, unit
 
 __all__ = ["batch_size_bias", "volume_bounds"]
 
@@ -21,7 +21,7 @@ def batch_size_bias(sums: RegionSums, *, batch: ArrayLike) -> jax.Array:
 
     Args:
         sums: of single images, shape [n]: `region_sums` with the pixels' axes in ``axis``.
-        batch: B, the number of images in a batch.
+        batch: B ≥ 1, the number of images in a batch.
 
     Returns:
         The bias of the index, of the shape of ``batch``; 0 if all sums are 0.
@@ -50,7 +50,7 @@ def batch_size_bias(sums: RegionSums, *, batch: ArrayLike) -> jax.Array:
     dice = ratio_or_zero(jnp.mean(twice), mean)
     covariance = jnp.mean((twice - jnp.mean(twice)) * (size - mean))
     spread = dice * jnp.var(size) - covariance
-    return ratio_or_zero(ratio_or_zero(spread, mean), mean) / floating("batch", batch)
+    return ratio_or_zero(ratio_or_zero(spread, mean), mean) / floating("batch", batch, least=1)
 
 
 def volume_bounds(dice: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -73,5 +73,5 @@ def volume_bounds(dice: ArrayLike) -> tuple[jax.Array, jax.Array]:
     References:
         C27 of the theory page.
     """
-    dice = floating("dice", dice)
+    dice = unit("dice", dice)
     return dice / (2 - dice), (2 - dice) / dice

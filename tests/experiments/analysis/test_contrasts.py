@@ -89,6 +89,15 @@ def test_the_loss_is_scored_at_a_half_and_the_baseline_at_its_tuned_threshold():
     assert contrast.p_value == pytest.approx(expected.pvalue)
 
 
+def test_the_interval_over_images_is_of_the_same_difference_at_the_same_thresholds():
+    """Both models see the same images, so what makes an image hard cancels."""
+    names = [str(k) for k in range(12)]
+    scores = {"bce": (BCE - 0.3, BCE), "dice": (BCE + 0.1, BCE + 0.2)}
+    model = made_model(study(), scores, extra={"test_groups": names, "test_images": names})
+    (contrast,) = baseline_contrasts(model, "dice")
+    assert contrast.over_images[:3] == pytest.approx([0.1] * 3)
+
+
 def test_few_seeds_make_no_test():
     (contrast,) = baseline_contrasts(
         _against(BCE[:3] + np.array([0.1, 0.11, 0.12]), seeds=3), "dice"
