@@ -1,4 +1,4 @@
-"""The command line: ``python -m experiments compare``, ``launch``, ``report`` and ``examples``."""
+"""The command line: ``python -m experiments compare``, ``report``, ``margin`` and others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Annotated, Any, TypedDict
 
 import tyro
 
+from experiments.analysis.model_runs import read_models
+from experiments.analysis.planning import planned_margins
 from experiments.api import run
 from experiments.config import DATA_MEASURED, StudyConfig
 from experiments.errors import ConfigError
@@ -180,6 +182,24 @@ def report(directory: Annotated[Path, tyro.conf.Positional], /) -> None:
     print(f"the report is {directory / 'report.html'}")
 
 
+def margin(directory: Annotated[Path, tyro.conf.Positional], /, seeds: int = 20) -> None:
+    """Say how small a margin of equivalence a study can show, from the spread of a pilot.
+
+    For every contrast: the standard deviation of the paired differences, and the margin within
+    which two equal losses are found equivalent in 80 % of the studies.
+
+    Args:
+        directory: the pilot's.
+        seeds: of the study that is planned.
+    """
+    if seeds < 2:
+        raise ConfigError(f"seeds must be at least 2, got {seeds}")
+    table = planned_margins(read_models(directory), seeds)
+    if table.empty:
+        raise ConfigError(f"{directory} has no two losses with two paired seeds: train a pilot")
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+
+
 def main() -> int:
     """Run a command. A user's mistake is one line on stderr and exit code 2."""
     own, rest = sys.argv[1:], []
@@ -199,7 +219,13 @@ def main() -> int:
 
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            {"compare": compare, "launch": launch, "report": report, "examples": examples},
+            {
+                "compare": compare,
+                "launch": launch,
+                "report": report,
+                "margin": margin,
+                "examples": examples,
+            },
             args=own,
             prog="python -m experiments",
             description="Dice against cross-entropy on imbalanced masks: train, evaluate, report.",

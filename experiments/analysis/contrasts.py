@@ -84,6 +84,7 @@ class Contrast:
         collapse: the share of the loss's runs that collapsed or diverged, with its exact interval.
         baseline_collapse: the same of the baseline.
         lost: pairs that are not in ``difference`` because a run collapsed or diverged.
+        deviation: the standard deviation of the paired differences over seeds.
         p_value: of the paired t test, adjusted by Holm over the family; NaN with fewer than
             `LEAST_SEEDS` pairs.
         equivalence_p_value: of the equivalence test at ``margin``, adjusted likewise.
@@ -106,6 +107,7 @@ class Contrast:
     collapse: Interval
     baseline_collapse: Interval
     lost: int
+    deviation: float
     p_value: float
     equivalence_p_value: float
     smallest_margin: float
@@ -117,14 +119,23 @@ class Contrast:
         """The conclusion: higher, lower, equivalent, undecided, or untested."""
         if np.isnan(self.p_value):
             return "untested"
-        if self.p_value < LEVEL:
+        over_images = self.over_images
+        # Seeds that share their test images say nothing of other images: both must be sure.
+        if self.p_value < LEVEL and not over_images.low <= 0 <= over_images.high:
             return "higher" if self.difference.mean > 0 else "lower"
         return "equivalent" if self.small else "undecided"
 
     @property
     def small(self) -> bool:
         """Whether the difference was shown to be within the margin."""
-        return bool(self.equivalence_p_value < LEVEL)
+        low, high = self.over_images.low, self.over_images.high
+        beyond = low < -self.margin or high > self.margin
+        return bool(self.equivalence_p_value < LEVEL and not beyond)
+
+    @property
+    def shown(self) -> Interval:
+        """The interval to show: over images where the seeds share them, otherwise over seeds."""
+        return self.over_images if self.over_images.n else self.difference
 
     @property
     def words(self) -> str:
@@ -294,6 +305,7 @@ class _Cell:
             collapse=collapse,
             baseline_collapse=baseline_collapse,
             lost=int((~self.trained).sum()),
+            deviation=spread,
             p_value=p_value,
             equivalence_p_value=equivalence,
             # No two Dice scores are farther apart than 1.
@@ -338,7 +350,14 @@ def contrast_table(found: Iterable[Contrast]) -> pd.DataFrame:
                 f"{name}_ci_high": interval.high,
                 f"{name}_runs": interval.n,
             }
-        for name in ("lost", "p_value", "equivalence_p_value", "smallest_margin", "resolvable"):
+        for name in (
+            "lost",
+            "deviation",
+            "p_value",
+            "equivalence_p_value",
+            "smallest_margin",
+            "resolvable",
+        ):
             row[name] = getattr(c, name)
         rows.append(row | {"margin": c.margin})
     return pd.DataFrame(rows)

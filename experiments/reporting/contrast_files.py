@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.analysis.contrasts import contrast_table, contrasts, rate_contrasts
 from experiments.analysis.model_runs import ModelRuns
+from experiments.analysis.partial import partial_table, size_table
 from experiments.files import write_whole
 
 __all__ = ["write_contrasts"]
@@ -22,11 +23,14 @@ _COLUMNS = (
 
 
 def write_contrasts(directory: Path, models: Sequence[ModelRuns]) -> None:
-    """Write runs.csv, tuning.csv, contrasts.csv and rate_contrasts.csv.
+    """Write the tables beside the summary; one without rows is not written.
 
-    The first two have one row per run: of the runs that are reported, and of those that chose the
-    learning rates. The others have one row per contrast: at the chosen learning rates, and at every
-    rate that was tried. A file without rows is not written.
+    - ``runs.csv``, ``tuning.csv``: a row per run, of those that are reported and of those that
+      chose the learning rates.
+    - ``contrasts.csv``, ``rate_contrasts.csv``: who won; a row per contrast, at the chosen learning
+      rates and at every rate that was tried.
+    - ``partial.csv``: scores that only some images have, with how many.
+    - ``sizes.csv``: recall by an object's size.
 
     Args:
         directory: of the study.
@@ -37,6 +41,8 @@ def write_contrasts(directory: Path, models: Sequence[ModelRuns]) -> None:
         "tuning": [model.tuning for model in models],
         "contrasts": [contrast_table(contrasts(model)) for model in models],
         "rate_contrasts": [contrast_table(rate_contrasts(model)) for model in models],
+        "partial": [partial_table(models)],
+        "sizes": [size_table(models)],
     }
     for name, parts in tables.items():
         filled = [part for part in parts if len(part)]

@@ -11,6 +11,7 @@ import pytest
 from experiments import __main__ as command_line
 from experiments.__main__ import main
 from experiments.config import DATA_MEASURED, StudyConfig
+from tests.experiments.made import made_run, study
 
 
 def _call(monkeypatch, *arguments):
@@ -140,3 +141,23 @@ def test_losses_are_known_in_any_case_and_by_synonyms(monkeypatch):
     assert asked[0].losses == (
         "dice", "dice+focal", "dice+bce", "jaccard", "focal_tversky", "log_dice,smooth=1",
     )  # fmt: skip
+
+
+def test_margin_says_what_a_pilot_justifies(monkeypatch, tmp_path, capsys):
+    config = study(seeds=2)
+    (tmp_path / "runs").mkdir()
+    settings = {"tiers": [dataclasses.asdict(config)], "environment": {}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    for loss in config.losses:
+        for seed in range(2):
+            dice = 0.8 + 0.01 * seed * (loss == "dice")
+            path = tmp_path / "runs" / f"unet_{loss}_0.05_seed{seed}.json"
+            path.write_text(json.dumps(made_run(config, loss, 0.05, seed, dice=dice)))
+    assert _call(monkeypatch, "margin", tmp_path, "--seeds", "20") == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[-3:] == ["margin", "margin_adjusted", "margin_cautious"]
+    assert [row.split()[1:3] for row in rows] == [["dice", "bce"]] * 3
+    # The deviation of 0 and 0.01.
+    assert "0.0071" in rows[0].split()
+    assert _call(monkeypatch, "margin", tmp_path, "--seeds", "1") == 2
+    assert "seeds must be at least 2, got 1" in capsys.readouterr().err
