@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 from scipy import stats
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +77,53 @@ def test_what_the_page_says_of_the_collapses():
     assert f"interval for 320: {100 * high:.1f} %" in " ".join(page.split())
     assert f"All {fails.sum()} collapsed runs started at p = ½" in " ".join(page.split())
     assert not fails[runs["loss"].str.contains("start=prior")].any()
+
+
+WITH_CONTRASTS = sorted(path.parent.name for path in RESULTS.glob("*/contrasts.csv"))
+ENDS = "_ci_low", "_ci_high"
+METRICS = {"half": "dice", "tuned": "dice_tuned", "largest": "dice"}
+
+
+def _pairs(cells, row):
+    """The runs of both losses of a contrast, and their differences where neither failed."""
+    cell = row.model, row.foreground_fraction
+    a, b = (cells[*cell, loss].set_index("seed") for loss in (row.loss, row.baseline))
+    first, second = METRICS[row.threshold], METRICS[row.baseline_threshold]
+    trained = [cell["status"].eq("finished") for cell in (a, b)]
+    return a, b, (a[first][trained[0]] - b[second][trained[1]]).dropna().to_numpy()
+
+
+@pytest.mark.parametrize("study", WITH_CONTRASTS)
+def test_who_won_follows_from_the_runs(study):
+    """contrasts.csv of every published study, recomputed from its runs.csv."""
+    runs = pd.read_csv(RESULTS / study / "runs.csv")
+    cells = dict(list(runs.groupby(["model", "foreground_fraction", "loss"])))
+    family = ["model", "loss", "baseline", "threshold", "baseline_threshold"]
+    for _, rows in pd.read_csv(RESULTS / study / "contrasts.csv").groupby(family):
+        p_values = []
+        for row in rows.itertuples():
+            a, b, d = _pairs(cells, row)
+            mean, error = d.mean(), d.std(ddof=1) / len(d) ** 0.5
+            half, half_90 = stats.t.ppf([0.975, 0.95], len(d) - 1) * error
+            expected = mean, max(mean - half, -1), min(mean + half, 1), len(d)
+            found = [getattr(row, "difference" + end) for end in ("", *ENDS, "_runs")]
+            assert found == pytest.approx(expected, abs=5e-6)
+            for loss, name in ((a, "collapse"), (b, "baseline_collapse")):
+                fails = stats.binomtest(int((loss["status"] != "finished").sum()), len(loss))
+                exact = fails.proportion_ci(method="exact")
+                found = [getattr(row, name + end) for end in ("", *ENDS)]
+                assert found == pytest.approx([fails.statistic, *exact], abs=5e-6)
+            # Equivalent where the 90 % interval is inside the margin.
+            assert row.smallest_margin == pytest.approx(min(abs(mean) + half_90, 1), abs=5e-6)
+            p_value = 2 * stats.t.sf(abs(mean) / max(error, 1e-12), len(d) - 1)
+            p_values.append(p_value if len(d) >= 7 else np.nan)
+        # Holm: the smallest of n is multiplied by n, the next by n − 1, and none gets smaller.
+        order = np.argsort(p_values)[: np.isfinite(p_values).sum()]
+        adjusted = np.ones(len(p_values))
+        factors = np.arange(len(order), 0, -1)
+        adjusted[order] = np.maximum.accumulate(factors * np.array(p_values)[order])
+        for row, p_value in zip(rows.itertuples(), adjusted, strict=True):
+            # Seeds that share their test images need the interval over images too.
+            sure = not row.over_images_ci_low <= 0 <= row.over_images_ci_high
+            words = "higher" if row.difference > 0 else "lower"
+            assert row.verdict.startswith(words) == (p_value < 0.05 and sure)
