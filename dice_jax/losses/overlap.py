@@ -371,8 +371,9 @@ def cross_entropy_loss(sums: RegionSums, *, weights: ArrayLike | None = None) ->
     With weights *and* soft labels PyTorch divides by other numbers. Its ``label_smoothing`` divides
     by the weights of the hard labels: give the sums of the smoothed labels the targets of the hard
     ones, ``dataclasses.replace(smoothed, target=hard.target)``. For probabilities it divides by N:
-    weight the sums, ``dataclasses.replace(sums, foreground_cross_entropy=w *
-    sums.foreground_cross_entropy)``, and leave ``weights`` out.
+    weight the sums by
+    ``dataclasses.replace(sums, foreground_cross_entropy=w * sums.foreground_cross_entropy)``, and
+    leave ``weights`` out.
 
     Args:
         sums: with the classes on the last axis, from `softmax_region_sums`.

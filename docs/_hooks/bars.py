@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["bars", "insert", "on_page_markdown"]
 
 _RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
-_REQUEST = re.compile(r"<!-- bars: (\S+\.json) (\S+) -->")
+_REQUEST = re.compile(r"(?<!`)<!-- bars: (\S+\.json) (\S+) -->")
 _SHOWN = {
     "dice_jax": "dice_jax",
     "optax": "Optax",

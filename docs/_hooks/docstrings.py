@@ -15,7 +15,7 @@ import dice_jax
 sys.path.append(str(Path(__file__).parent))
 import formulas
 
-__all__ = ["DocstringStyle", "as_markdown", "with_formula"]
+__all__ = ["DocstringStyle", "as_markdown", "prose", "with_formula"]
 
 _ROOMS = ("", "analysis.", "metrics.", "analysis.plots.")
 # A name in single backticks, not part of a longer run of backticks and not a link's text.
@@ -47,7 +47,7 @@ def _line(line: str) -> str:
     line = _URL.sub(r"<\1>", line)
     pieces = _CODE.split(line)
     # Subscripts such as w_c are no emphasis; code and links keep theirs.
-    return "".join(piece if k % 2 else _prose(piece) for k, piece in enumerate(pieces))
+    return "".join(piece if k % 2 else prose(piece) for k, piece in enumerate(pieces))
 
 
 # One letter with an index or an exponent: w_c, x_{k+1}, e^{-z}, L^γ. Longer words are names.
@@ -55,12 +55,21 @@ _INDEX = re.compile(r"(?<!\w)([^\W\d_])_(?:\{([^{}]+)\}|([^\W_]|\d)(?!\w))")
 _EXPONENT = re.compile(r"(?<=[\w)₊₋₀])\^(?:\{([^{}]+)\}|\(([^()]+)\)|([−-]?\w)(?!\w))")
 
 
-def _prose(piece: str) -> str:
+def prose(piece: str, theory: str = "../theory.md") -> str:
+    """Turn words into Markdown: subscripts and exponents, and links to statements of the theory.
+
+    Args:
+        piece: without code.
+        theory: the theory page, as a link from the page of these words.
+
+    Returns:
+        Markdown.
+    """
     if "][" not in piece and "://" not in piece:
         piece = _INDEX.sub(lambda m: f"{m[1]}<sub>{m[2] or m[3]}</sub>", piece)
         piece = _EXPONENT.sub(lambda m: f"<sup>{m[1] or m[2] or m[3]}</sup>", piece)
         piece = piece.replace("_", r"\_")
-    return _STATEMENT.sub(lambda m: f"[{m[1]}](../theory.md#{m[1].lower()})", piece)
+    return _STATEMENT.sub(lambda m: f"[{m[1]}]({theory}#{m[1].lower()})", piece)
 
 
 def as_markdown(docstring: str) -> str:

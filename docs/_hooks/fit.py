@@ -1,4 +1,4 @@
-"""Makes pages fit a phone: a row of panels becomes two rows; code in tables breaks at spaces."""
+"""Makes pages fit a phone: a row of panels becomes two rows; names break between their words."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _CODE_IN_CELL = re.compile(r"(?<=<td>).*?(?=</td>)", re.DOTALL)
 _CODE = re.compile(r"<code>(.*?)</code>", re.DOTALL)
 # 1e-5, micro-batches: a browser would break after the hyphen.
 _UNDERSCORE = re.compile(r"(?<=\w)_(?=\w)")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_HEADING = re.compile(r'(?<=<span class="doc doc-object-name )([^>]*>)([^<]+)')
 _HYPHENATED = re.compile(r"[\w=.]*\w-\w[\w.]*")
 
 
@@ -51,7 +53,9 @@ def stacked(picture: bytes) -> bytes | None:
 
 
 def whole_words(html: str) -> str:
-    """Say where the code of tables may break: after an underscore, and never at a hyphen.
+    """Say where the code of tables and the names in headings may break: between words.
+
+    That is after an underscore and before a capital, and never at a hyphen.
 
     Args:
         html: of a page.
@@ -62,9 +66,14 @@ def whole_words(html: str) -> str:
 
     def code(match: re.Match[str]) -> str:
         marked = _HYPHENATED.sub(r'<span class="whole">\g<0></span>', match[1])
-        return f"<code>{_UNDERSCORE.sub('_<wbr>', marked)}</code>"
+        return f"<code>{_breakable(marked)}</code>"
 
+    html = _HEADING.sub(lambda name: name[1] + _breakable(name[2]), html)
     return _CODE_IN_CELL.sub(lambda cell: _CODE.sub(code, cell[0]), html)
+
+
+def _breakable(words: str) -> str:
+    return _CAPITAL.sub("<wbr>", _UNDERSCORE.sub("_<wbr>", words))
 
 
 def on_files(files: Any, *, config: Any) -> Any:

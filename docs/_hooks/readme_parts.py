@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["insert", "on_page_markdown"]
 
 _ROOT = Path(__file__).parents[2]
-_REQUEST = re.compile(r"<!-- README: (table after|paragraph|range of (.+?) after) (.+?) -->")
+_REQUEST = re.compile(r"(?<!`)<!-- README: (table after|paragraph|range of (.+?) after) (.+?) -->")
 _LINK = re.compile(r"\[([^]]*)\]\((?!https?:)([^)]*)\)")
 
 

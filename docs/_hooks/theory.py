@@ -11,36 +11,42 @@ from dice_jax.analysis import theory_markdown
 
 # The site's builder loads this file by its path, without the folder beside it.
 sys.path.append(str(Path(__file__).parent))
+import docstrings
 import formulas
 
 __all__ = ["on_page_markdown", "statements"]
 
 _HERE = "<!-- statements -->"
+_LINE = re.compile(r"^(\*[A-Z][\w ]+:\*)?(.+)$", re.MULTILINE)
 
 
 def statements() -> str:
-    """The statements, each under an anchor of its own: ``theory.md#c10``.
+    """The notation, the statements, each under an anchor of its own (``theory.md#c10``), the myths.
 
     Returns:
         Markdown.
     """
-    first, *sections = re.split(r"^(?=### C\d+\. |## Myths)", theory_markdown(), flags=re.MULTILINE)
-    text = first + "".join(map(_section, sections))
-    myths = text.index("## Myths")
-    link = re.compile(r"\bC\d+\b")
-    linked = link.sub(lambda m: f"[{m[0]}](#{m[0].lower()})", text[myths:])
-    return text[:myths] + linked
+    sections = re.split(r"^(?=### C\d+\. |## \w+$)", theory_markdown(), flags=re.MULTILINE)
+    return "".join(map(_section, sections))
 
 
 def _section(section: str) -> str:
-    """Give a statement its anchor, and its formula above the words."""
-    found = re.match(r"### (C\d+)\. (.*)\n\n", section)
-    if found is None:
-        return section
-    title = f"### {found[1]}. {found[2]} {{ #{found[1].lower()} }}\n\n"
-    latex, _ = formulas.split(found[1], section)
-    shown = f"{formulas.display(latex)}\n\n" if latex else ""
-    return title + shown + section[found.end() :]
+    """Give a statement its anchor, and a section its formula above the words."""
+    title, _, body = section.partition("\n\n")
+    found = re.match(r"### (C\d+)\. ", title)
+    name = found[1] if found else title.removeprefix("## ").upper()
+    latex, shortened = formulas.split(name, f"\n\n{body}")
+    # A statement stays whole, as the command prints it.
+    body = f"\n\n{body}" if found else shortened
+    anchor = f" {{ #{found[1].lower()} }}" if found else ""
+    shown = f"\n\n{formulas.display(latex)}" if latex else ""
+    return title + anchor + shown + _LINE.sub(_words, body)
+
+
+def _words(line: re.Match[str]) -> str:
+    # D* is no emphasis; the labels of a statement's parts are.
+    label, words = line[1] or "", line[2].replace("*", r"\*")
+    return label + docstrings.prose(words, theory="")
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

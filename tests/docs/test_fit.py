@@ -44,6 +44,14 @@ def test_only_words_in_the_code_of_cells_are_marked(hook):
     )
 
 
+def test_names_in_headings_and_tables_break_between_their_words(hook):
+    heading = '<span class="doc doc-object-name doc-function-name">{}</span>'
+    cell = "<td><code>a.{}</code></td>"
+    for html in (heading, cell):
+        broken = html.format("long_<wbr>name Reads<wbr>Sums")
+        assert hook("fit").whole_words(html.format("long_name ReadsSums")) == broken
+
+
 def test_a_picture_is_shown_stacked_on_a_phone_where_there_is_a_copy(hook):
     files = [SimpleNamespace(dest_uri="gallery/a-phone.png")]
     page = SimpleNamespace(file=SimpleNamespace(dest_uri="index.html"))

@@ -23,10 +23,16 @@ def test_all_statements_are_on_the_theory_page_under_their_anchors(hook):
             rf"### {s.id}\. .* {{ #{s.id.lower()} }}\n(.*?)(?=\n##|\Z)", page, re.DOTALL
         )
         assert section, s.id
-        assert s.statement in section[1]
-        assert s.condition in section[1]
+        assert letters(s.statement) in letters(section[1])
+        assert letters(s.condition) in letters(section[1])
     for myth in MYTHS:
-        assert myth.text in page
+        assert letters(myth.text) in letters(page)
+
+
+def letters(text):
+    """What remains without formulas, marks and links."""
+    text = re.sub(r"\\\[.*?\\\]", "", text, flags=re.DOTALL)
+    return re.sub(r"</?su[bp]>|\(#c\d+\)|\W|_", "", text)
 
 
 def test_the_theory_page_needs_its_mark(hook):
@@ -74,6 +80,23 @@ def test_parts_of_the_readme(hook, request_, answer):
     assert (
         hook("readme_parts").insert(f"x <!-- README: {request_} --> y", README) == f"x {answer} y"
     )
+
+
+@pytest.mark.parametrize("name", ["readme_parts", "bars"])
+def test_a_request_in_code_is_shown_and_not_answered(hook, name):
+    text = "`<!-- README: paragraph **None.** -->` and `<!-- bars: none.json dice- -->`"
+    insert = {
+        "readme_parts": lambda text: hook(name).insert(text, README),
+        "bars": hook("bars").insert,
+    }
+    assert insert[name](text) == text
+
+
+def test_stars_and_subscripts_of_the_theory_page_are_no_emphasis(hook):
+    page = hook("theory").statements()
+    assert r"1[μ > D\*/2]" in page
+    assert "*Holds when:* " in page
+    assert "p<sub>t</sub>" in page
 
 
 @pytest.mark.parametrize(
