@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from dice_jax._core import checks
+from dice_jax._core.safe_math import ratio
 from dice_jax.analysis.direction import compare_gradients
 from dice_jax.losses.overlap import binary_cross_entropy_loss, cross_entropy_loss
 from dice_jax.sums.balance import gradient_balance
@@ -29,6 +30,8 @@ class Alarm(enum.IntFlag):
     the batch. ``DEAD_GRADIENT``: the prediction is wrong, but the gradient of a loss is almost 0
     compared with cross-entropy's. ``ALL_FOREGROUND``: everything is predicted foreground.
     ``UNDERFLOW``: most of the gradient is 0 in the logits' type but not in float32.
+    ``COLLAPSE``: almost no foreground is predicted where there is some, and a loss pulls it back
+    less than a tenth as hard as cross-entropy would.
 
     Example:
         >>> from dice_jax.analysis import Alarm
@@ -42,6 +45,7 @@ class Alarm(enum.IntFlag):
     DEAD_GRADIENT = 4
     ALL_FOREGROUND = 8
     UNDERFLOW = 16
+    COLLAPSE = 32
 
 
 # A pixel is saturated, and an error confident, beyond this probability.
@@ -54,6 +58,10 @@ _DEAD_PIXEL = 1e-2
 _WRONG = 1e-2
 _ALL = 0.99
 _MOST = 0.5
+# The foreground is lost below this mean probability, and a loss hardly brings it back if its pull
+# is below this fraction of cross-entropy's. Chosen on half of the study of collapses.
+_LOST = 1e-2
+_WEAK_PULL = 0.1
 
 
 @jax.tree_util.register_dataclass
@@ -69,6 +77,7 @@ class LossReport:
         dead_errors: the fraction of confident errors at which the gradient is almost 0.
         underflow: the fraction of pixels whose gradient is 0 in the logits' type only.
         dead: whether the whole gradient is almost 0 although the prediction is wrong.
+        foreground_pull: Σ\|g\| over the foreground, over that of mean cross-entropy's gradient.
 
     Example:
         >>> import jax.numpy as jnp
@@ -86,6 +95,7 @@ class LossReport:
     dead_errors: jax.Array
     underflow: jax.Array
     dead: jax.Array
+    foreground_pull: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -137,7 +147,9 @@ def gradient_monitor(
     Jit-able and cheap: one pass and its transpose per loss, and one for cross-entropy, with which
     the others are compared. It reports failures that raise no error: a gradient that vanishes on an
     empty target, for an absent class or at saturated logits; sums that overflow; a prediction that
-    is all foreground.
+    is all foreground; a training with Dice that has lost the foreground. (The last of these
+    compares a loss with mean cross-entropy. So watch the loss that you train with, Dice + BCE say,
+    and not a small multiple of it.)
 
     Args:
         losses: functions of what ``sums`` gives, by name, such as ``{"dice": dj.dice_loss}``. JAX
@@ -167,10 +179,10 @@ def gradient_monitor(
         0.520 False
         >>> report = dj.analysis.gradient_monitor(losses, jnp.full(1000, -20.0), targets)
         >>> print(repr(dj.analysis.Alarm(int(report.reason))))
-        <Alarm.DEAD_GRADIENT: 4>
+        <Alarm.DEAD_GRADIENT|COLLAPSE: 36>
 
     References:
-        C11, C16 and C17 of the theory page explain the failures that it looks for.
+        C11, C12, C16 and C17 of the theory page explain the failures that it looks for.
     """
     if not isinstance(losses, Mapping) or not all(callable(loss) for loss in losses.values()):
         raise TypeError(
@@ -241,6 +253,8 @@ def _gradient_monitor(
     confident_error = weight * (truth < _CONFIDENT).astype(dtype)
     on_foreground, on_background = weight * foreground, weight * (1 - foreground)
     wrong = jnp.maximum(mean(1 - truth, on_foreground), mean(1 - truth, on_background)) > _WRONG
+    missed = mean(probability, on_foreground) < _LOST
+    full_pull = jnp.sum(on_foreground * yardstick)
     finite = jnp.all(jnp.isfinite(wide))
 
     reports: dict[str, LossReport] = {}
@@ -273,6 +287,7 @@ def _gradient_monitor(
             dead_errors=mean((size <= _DEAD_PIXEL * yardstick).astype(dtype), confident_error),
             underflow=underflow,
             dead=dead,
+            foreground_pull=ratio(balance.foreground_mass, full_pull, jnp.zeros_like(full_pull)),
         )
         finite &= jnp.isfinite(value) & jnp.all(jnp.isfinite(size))
 
@@ -281,12 +296,14 @@ def _gradient_monitor(
         for a, b in itertools.combinations(gradients, 2)
     }
     everything = mean(probability, on_background) > _ALL
+    weak = _any(r.foreground_pull < _WEAK_PULL for r in reports.values())
     reasons = (
         (Alarm.OVERFLOW, ~finite),
         (Alarm.EMPTY_TARGET, jnp.sum(on_foreground) == 0),
         (Alarm.DEAD_GRADIENT, _any(r.dead for r in reports.values())),
         (Alarm.ALL_FOREGROUND, everything),
         (Alarm.UNDERFLOW, _any(r.underflow > _MOST for r in reports.values())),
+        (Alarm.COLLAPSE, missed & weak & (full_pull > 0)),
     )
     codes = [jnp.where(on, jnp.int32(code), jnp.int32(0)) for code, on in reasons]
     reason = jnp.sum(jnp.stack(codes))

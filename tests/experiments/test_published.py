@@ -57,6 +57,26 @@ def test_the_table_of_collapses_follows_from_the_runs():
         assert blind == f"{cell['dice_tuned'].mean():.3f}"
 
 
+def test_the_table_of_alarms_follows_from_the_runs():
+    folder = RESULTS / "collapse"
+    runs = pd.read_csv(folder / "alarms.csv").merge(pd.read_csv(folder / "runs.csv"))
+    for half, (_, hits, misses, late, left) in enumerate(_rows("docs/analysis.md", "runs")):
+        of_half = runs[runs["seed"] % 2 == half]
+        collapsed = of_half["status"] != "finished"
+        for group, text in ((of_half[collapsed], hits), (of_half[~collapsed], misses)):
+            fired = int((group["alarm"] >= 0).sum())
+            assert text.startswith(f"{fired} of {len(group)}")
+            low, high = stats.binomtest(fired, len(group)).proportion_ci(method="exact")
+            if "[" in text:
+                assert text.endswith(
+                    f"[{100 * low:.0f}, {100 * high:.2g} %]".replace("1e+02", "100")
+                )
+        run = of_half[collapsed]
+        for steps, text in ((run["alarm"] - run["lost"], late), (run["dead"] - run["alarm"], left)):
+            assert text == f"{steps.min()} to {steps.max()}"
+    assert (len(runs), (runs["status"] != "finished").sum()) == (480, 14)
+
+
 def test_what_the_page_says_of_the_collapses():
     runs = pd.read_csv(RESULTS / "collapse" / "runs.csv")
     fails = runs["status"] != "finished"
