@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -95,7 +96,7 @@ class LossReport:
     dead_errors: jax.Array
     underflow: jax.Array
     dead: jax.Array
-    foreground_pull: jax.Array
+    foreground_pull: jax.Array | float = math.nan
 
 
 @jax.tree_util.register_dataclass
