@@ -14,8 +14,8 @@ from experiments.analysis.tables import runs_table, summary_table
 from experiments.config import StudyConfig
 from experiments.presets import study_configs
 from experiments.reporting.rendering import MODEL_NAMES
+from experiments.reporting.sentences import answer, theory_findings
 from experiments.reporting.sentences import findings as findings_of
-from experiments.reporting.sentences import theory_findings
 from experiments.reporting.theory_checks import Check
 from experiments.reporting.theory_checks import predictions as predictions_of
 from experiments.reporting.writer import draw, write_report
@@ -106,7 +106,9 @@ def findings(out: str | Path = "runs/quick") -> dict[str, list[str]]:
         predictions agree.
     """
     models = read_models(Path(out))
-    found = {MODEL_NAMES[model.config.model]: findings_of(model) for model in models}
+    found = {
+        MODEL_NAMES[model.config.model]: answer(model) + findings_of(model) for model in models
+    }
     checks = [check for model in models for check in predictions_of(model)]
     return found | ({"theory": [theory_findings(checks)]} if checks else {})
 

@@ -27,6 +27,7 @@ from experiments.analysis.statistics import (
 )
 from experiments.analysis.tables import cell_of
 from experiments.config import REST, StudyConfig
+from experiments.learning.arms import options_of
 from experiments.learning.models import MODELS
 
 __all__ = [
@@ -58,7 +59,8 @@ class Thresholds(NamedTuple):
 _METRICS = {"half": "dice", "tuned": "dice_tuned", "largest": "dice"}
 # The primary one: the baseline may choose its threshold, at no cost in training.
 HALF_AGAINST_TUNED = Thresholds("half", "tuned")
-_BINARY = (HALF_AGAINST_TUNED, Thresholds("tuned", "tuned"), Thresholds("half", "half"))
+_BOTH_TUNED, _BOTH_HALF = Thresholds("tuned", "tuned"), Thresholds("half", "half")
+_BINARY = (HALF_AGAINST_TUNED, _BOTH_TUNED, _BOTH_HALF)
 _CLASSES = (Thresholds("largest", "largest"),)
 
 
@@ -159,8 +161,15 @@ def primary_loss(config: StudyConfig) -> str | None:
 
 
 def thresholds_of(config: StudyConfig) -> tuple[Thresholds, ...]:
-    """List the pairs of thresholds that a study compares, the primary one first."""
-    return _CLASSES if config.classes else _BINARY
+    """List the pairs of thresholds that a study compares, the primary one first.
+
+    Cross-entropy as the baseline may choose its threshold. Any other baseline may not, or its
+    variants would be at a disadvantage against it.
+    """
+    if config.classes:
+        return _CLASSES
+    cross_entropy = options_of(baseline_of(config))[0] == "bce"
+    return _BINARY if cross_entropy else (_BOTH_TUNED, HALF_AGAINST_TUNED, _BOTH_HALF)
 
 
 def baseline_contrasts(

@@ -59,6 +59,10 @@ class ModelRuns:
         wanted = loss, fraction
         return [r for r in self.results if (r["loss"], r["foreground_fraction"]) == wanted]
 
+    def trained(self, loss: str, fraction: float) -> list[dict[str, Any]]:
+        """The runs of a cell that neither collapsed nor diverged."""
+        return [r for r in self.cell(loss, fraction) if r["status"] == "finished"]
+
     def example(self, loss: str, fraction: float) -> np.ndarray | None:
         """The images, masks and predictions that the first seed's run saved, if it did."""
         config = self.config
@@ -82,11 +86,6 @@ class ModelRuns:
         """The median over the seeds that have a number; NaN where none has."""
         scores = self.scores(loss, fraction, metric)
         return float("nan") if np.isnan(scores).all() else float(np.nanmedian(scores))
-
-    def image_scores(self, loss: str, fraction: float, metric: str) -> list[np.ndarray]:
-        """One metric of a cell: for each seed, a number for each test image."""
-        found = [r.get("per_image", {}).get(metric) for r in self.cell(loss, fraction)]
-        return [_numbers(values) for values in found if values is not None]
 
     def over_images(self, loss: str, fraction: float, metric: str) -> Interval:
         """The mean of a cell, with its bootstrap interval over seeds, groups and test images."""

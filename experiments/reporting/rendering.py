@@ -15,9 +15,24 @@ from experiments.analysis.statistics import LEAST_SEEDS, Interval
 from experiments.learning.arms import options_of
 from experiments.runs.progress import duration
 
-__all__ = ["MODEL_NAMES", "interval_text", "joined", "label", "page", "percent", "sentences"]
+__all__ = [
+    "MODEL_NAMES",
+    "THRESHOLDS",
+    "interval_text",
+    "joined",
+    "label",
+    "page",
+    "percent",
+    "sentences",
+]
 
 MODEL_NAMES = {"unet": "U-Net", "linear": "linear model", "bias": "bias-only model"}
+THRESHOLDS = {
+    ("half", "tuned"): "0.5 against tuned",
+    ("tuned", "tuned"): "both tuned",
+    ("half", "half"): "both at 0.5",
+    ("largest", "largest"): "largest logit",
+}
 _NAMES = {"bce": "BCE", "ce": "CE", "balanced_bce": "balanced BCE"}
 
 
@@ -41,11 +56,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
 
 
-def joined(words: Sequence[str]) -> str:
+def joined(words: Sequence[str], last: str = "and") -> str:
     """Join words as a sentence does: a, b and c."""
     if len(words) < 2:
         return "".join(words)
-    return ", ".join(words[:-1]) + " and " + words[-1]
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def interval_text(interval: Interval, sign: bool = False, digits: int = 3) -> str:
@@ -63,8 +78,14 @@ def interval_text(interval: Interval, sign: bool = False, digits: int = 3) -> st
 
 
 def number(value: float, form: str = "g") -> str:
-    """Write a number in a format of Python's, with a minus sign instead of a leading hyphen."""
-    return "–" if np.isnan(value) else re.sub("^-", "−", format(value, form))
+    """Write a number in a format of Python's, with a true minus sign, and 0 without a sign."""
+    written = re.sub(r"^[+-](?=[0.]*$)", "", format(value, form))
+    return "–" if np.isnan(value) else re.sub("^-", "−", written)
+
+
+def _flipped(interval: Interval) -> Interval:
+    """Turn a difference around."""
+    return Interval(-interval.mean, -interval.high, -interval.low, interval.n)
 
 
 def _p_value(p: float) -> str:
@@ -93,6 +114,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "capitalised": capitalised,
         "duration": duration,
+        "flipped": _flipped,
         "interval": interval_text,
         "joined": joined,
         "label": label,
@@ -104,6 +126,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "LEAST_SEEDS": LEAST_SEEDS,
         "MODEL_NAMES": MODEL_NAMES,
+        "THRESHOLDS": THRESHOLDS,
         "separator": _separator,
     }
     return environment

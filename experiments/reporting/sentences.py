@@ -3,43 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from experiments.analysis.contrasts import baseline_contrasts, baseline_of, primary_loss
+from experiments.analysis.contrasts import (
+    Contrast,
+    baseline_of,
+    contrasts,
+    primary_loss,
+    thresholds_of,
+)
+from experiments.analysis.estimands import blind_run
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
-from experiments.analysis.tables import paired_differences
+from experiments.analysis.tables import paired_differences, score_interval
+from experiments.learning.arms import options_of
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
 from experiments.reporting.theory_checks import STATEMENTS, Check, counts_by_kind
 
-__all__ = ["findings", "lead", "limits", "mean_of", "methods", "theory_findings", "title"]
+__all__ = [
+    "Winner",
+    "against_baseline",
+    "answer",
+    "findings",
+    "lead",
+    "limits",
+    "mean_of",
+    "methods",
+    "theory_findings",
+    "title",
+    "winners",
+]
+
+
+class Winner(NamedTuple):
+    """A row of the table that says who won.
+
+    Args:
+        loss: its name.
+        score: its mean Dice over the runs that trained.
+        failed: how many runs collapsed or diverged.
+        runs: how many there are.
+        contrasts: with the baseline, the primary thresholds first; none for the baseline itself.
+    """
+
+    loss: str
+    score: Interval
+    failed: int
+    runs: int
+    contrasts: list[Contrast]
 
 
 def mean_of(model: ModelRuns) -> Callable[[str, float, str], Interval]:
-    """Return the function from a loss, a fraction and a metric to the mean over seeds."""
-    return model.interval
+    """Return the function from a loss, a fraction and a metric to the mean of the trained runs."""
+
+    def mean(loss: str, fraction: float, metric: str) -> Interval:
+        return score_interval(
+            [r["metrics"].get(metric) for r in model.trained(loss, fraction)], metric
+        )
+
+    return mean
+
+
+def against_baseline(model: ModelRuns) -> list[Contrast]:
+    """Compare every loss with the baseline, the primary thresholds first."""
+    baseline = baseline_of(model.config)
+    found = [c for c in contrasts(model) if c.baseline == baseline]
+    order = thresholds_of(model.config)
+    return sorted(found, key=lambda c: order.index(c.thresholds))
+
+
+def winners(model: ModelRuns) -> dict[float, list[Winner]]:
+    """Lay out who won, by fraction; empty for a model that sees no pixels."""
+    if not MODELS[model.config.model].sees_pixels:
+        return {}
+    against, metrics = against_baseline(model), thresholds_of(model.config)[0].metrics
+    mean, table = mean_of(model), dict[float, list[Winner]]()
+    for fraction in model.fractions:
+        for loss in model.config.losses:
+            found = [c for c in against if (c.loss, c.fraction) == (loss, fraction)]
+            if cell := model.cell(loss, fraction):
+                score = mean(loss, fraction, metrics[not found])
+                failed = len(cell) - len(model.trained(loss, fraction))
+                row = Winner(loss, score, failed, len(cell), found)
+                table.setdefault(fraction, []).append(row)
+    return table
+
+
+def _bases(model: ModelRuns) -> list[str]:
+    """Name a study's losses without their options."""
+    return [label(loss) for loss in dict.fromkeys(options_of(x)[0] for x in model.config.losses)]
 
 
 def title(models: Sequence[ModelRuns]) -> str:
     """Name a study, for example ``"BCE and Dice on imbalanced masks"``."""
-    names = [label(loss) for loss in models[0].config.losses]
-    return f"{joined(names) if len(names) <= 4 else f'{len(names)} losses'} on imbalanced masks"
+    bases, data = _bases(models[0]), models[0].config.data
+    task = "imbalanced masks" if data is None else Path(data).name
+    return f"{joined(bases) if len(bases) <= 4 else f'{len(bases)} losses'} on {task}"
 
 
 def lead(models: Sequence[ModelRuns]) -> str:
-    """Say in one line what was compared."""
-    return sentences("lead.txt.j2", models=models)[0]
+    """Say what was compared, on what, and how often."""
+    many, bases = len(models[0].config.losses), len(_bases(models[0]))
+    losses = f"{bases} {'loss' if bases == 1 else 'losses'}"
+    count = losses if many == bases else f"{many} variants of {losses}"
+    return sentences("lead.txt.j2", models=models, count=count)[0]
+
+
+def _statuses(model: ModelRuns) -> dict[str, list[str]]:
+    runs = model.runs
+    return {loss: runs["status"][runs["loss"] == loss].tolist() for loss in model.config.losses}
+
+
+def answer(model: ModelRuns) -> list[str]:
+    """Say who won, and how many runs failed."""
+    config = model.config
+    primary = thresholds_of(config)[0]
+    by_loss: dict[str, list[Contrast]] = {}
+    for contrast in against_baseline(model):
+        if contrast.thresholds == primary:
+            by_loss.setdefault(contrast.loss, []).append(contrast)
+    return sentences(
+        "answer.txt.j2",
+        config=config,
+        fractions=model.fractions,
+        baseline=baseline_of(config),
+        by_loss=by_loss,
+        mean=mean_of(model),
+        statuses=_statuses(model),
+    )
 
 
 def findings(model: ModelRuns) -> list[str]:
-    """Say what one model's runs show, the main comparison first."""
+    """Say what else one model's runs show."""
     config = model.config
-    baseline, primary = baseline_of(config), primary_loss(config)
-    fractions = model.fractions
-
-    statuses = {
-        loss: model.runs["status"][model.runs["loss"] == loss].tolist() for loss in config.losses
-    }
+    primary, statuses = primary_loss(config), _statuses(model)
+    found = [c for c in against_baseline(model) if c.loss == primary]
 
     def difference(first: tuple[str, str], second: tuple[str, str], fraction: float) -> Interval:
         return mean_interval(paired_differences(model.runs, first, second, fraction), DIFFERENCE)
@@ -47,22 +147,16 @@ def findings(model: ModelRuns) -> list[str]:
     return sentences(
         "findings.txt.j2",
         config=config,
-        fractions=fractions,
-        baseline=baseline,
+        fractions=model.fractions,
+        baseline=baseline_of(config),
         primary=primary,
-        contrasts=baseline_contrasts(model, primary) if primary else [],
-        others={
-            loss: {
-                fraction: difference((loss, "dice"), (baseline, "dice_tuned"), fraction)
-                for fraction in fractions
-            }
-            for loss in config.losses
-            if loss not in (primary, baseline)
-        },
+        contrasts=[c for c in found if c.thresholds == thresholds_of(config)[0]],
         difference=difference,
+        blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, "dice_tuned")),
         mean=mean_of(model),
         has_empty_images=model.has("empty_false_positive_share"),
-        statuses=statuses,
+        collapsed=[loss for loss, found in statuses.items() if "collapsed" in found],
+        diverged=[loss for loss, found in statuses.items() if "diverged" in found],
     )
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from PIL import Image
 
-from experiments.analysis.contrasts import (
-    baseline_contrasts,
-    baseline_of,
-    primary_loss,
-)
+from experiments.analysis.contrasts import baseline_of, primary_loss
 from experiments.analysis.estimands import estimands_table
 from experiments.analysis.model_runs import ModelRuns, read_models
 from experiments.analysis.tables import runs_table, summary_table
@@ -24,9 +22,12 @@ from experiments.files import write_whole
 from experiments.reporting.class_report import write_class_report
 from experiments.reporting.command import shortest_command
 from experiments.reporting.contrast_files import write_contrasts
-from experiments.reporting.gallery import pictures
+from experiments.reporting.gallery import Picture, pictures
+from experiments.reporting.plots.style import drawn
 from experiments.reporting.rendering import MODEL_NAMES, capitalised, page
 from experiments.reporting.sentences import (
+    against_baseline,
+    answer,
     findings,
     lead,
     limits,
@@ -34,14 +35,15 @@ from experiments.reporting.sentences import (
     methods,
     theory_findings,
     title,
+    winners,
 )
 from experiments.reporting.theory_checks import STATEMENTS, predictions
 from experiments.runs.directory import load_configs, load_runs
 
 __all__ = ["draw", "write_report"]
 
-# Fit for print.
-_DPI = 300
+# Two dots to a pixel of the page, which is enough for print.
+_DPI = 208
 # CSS pixels to an inch: every figure has letters of one size.
 _INCH = 104
 
@@ -97,17 +99,17 @@ def write_report(directory: Path) -> None:
     write_whole(directory / "estimands.csv", estimands_table(runs).to_csv(index=False))
     write_contrasts(directory, models)
     checks = [check for model in models for check in predictions(model)]
-    primary = primary_loss(models[0].config)
-    tested = primary if models[0].config.model != "bias" else None
+    sections = list(_sections(models, directory))
+    figures = [figure for section in sections for figure in section["figures"]]
+    strip = next((figure for figure in figures if figure["name"] == "strip"), None)
     html = page(
         "report.html.j2",
         title=title(models),
         lead=lead(models),
-        sections=list(_sections(models, directory)),
-        contrasts=baseline_contrasts(models[0], tested) if tested else [],
-        primary=primary,
-        margin=models[0].config.margin,
-        baseline=baseline_of(models[0].config),
+        sections=sections,
+        strip=strip,
+        numbers={figure["name"]: number for number, figure in enumerate(figures, 1)},
+        primary=primary_loss(models[0].config),
         theory=theory_findings(checks) if checks else None,
         statements=STATEMENTS,
         checks=checks,
@@ -121,26 +123,47 @@ def write_report(directory: Path) -> None:
 def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str, Any]]:
     """Group what is said and shown by model; write every figure on the way."""
     for place, model in enumerate(models):
-        figures = []
-        for picture in pictures(model, largest=place == 0):
-            picture.figure.draw_without_rendering()
-            # The layout is computed once: it takes longer than drawing.
-            picture.figure.set_layout_engine("none")
-            saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
-            for kind, content in saved.items():
-                write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
-            svg = base64.b64encode(saved["svg"]).decode()
-            width = round(picture.figure.get_size_inches()[0] * _INCH)
-            figures.append({"picture": picture, "svg": svg, "width": width})
-        wanted = _BIAS_COLUMNS if model.config.model == "bias" else _COLUMNS
+        config = model.config
+        wanted = _BIAS_COLUMNS if config.model == "bias" else _COLUMNS
         yield {
-            "name": capitalised(MODEL_NAMES[model.config.model]),
+            "kind": config.model,
+            "name": capitalised(MODEL_NAMES[config.model]),
+            "answer": answer(model),
             "findings": findings(model),
-            "figures": figures,
+            "winners": winners(model),
+            "contrasts": against_baseline(model),
+            "baseline": baseline_of(config),
+            "figures": [
+                _written(picture, directory) for picture in pictures(model, largest=place == 0)
+            ],
+            "drawn": len(drawn(config.losses)),
             "model": model,
             "mean": mean_of(model),
             "columns": {name: words for name, words in wanted.items() if model.has(name)},
         }
+
+
+def _written(picture: Picture, directory: Path) -> dict[str, Any]:
+    """Write a figure as PNG and SVG, and describe it for the page, which holds the smaller one."""
+    picture.figure.draw_without_rendering()
+    # The layout is computed once: it takes longer than drawing.
+    picture.figure.set_layout_engine("none")
+    saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
+    for kind, content in saved.items():
+        write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
+    kind = min(saved, key=lambda kind: len(saved[kind]))
+    form = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    return {
+        "name": picture.name,
+        "title": picture.title,
+        "caption": picture.caption,
+        "source": f"data:{form};base64,{base64.b64encode(saved[kind]).decode()}",
+        "width": round(picture.figure.get_size_inches()[0] * _INCH),
+    }
+
+
+def _rounded(path: re.Match[bytes]) -> bytes:
+    return re.sub(rb"(\d+\.\d\d)\d+", rb"\1", path[0])
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
@@ -149,4 +172,11 @@ def _saved(figure: Figure, kind: str) -> bytes:
     with mpl.rc_context({"svg.hashsalt": "dice_jax"}):
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
+    if kind == "svg":
+        # A hundredth of a point is enough for a path.
+        return re.sub(rb'(?<= d=")[^"]*', _rounded, buffer.getvalue())
+    with Image.open(buffer) as picture:
+        colours = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    colours.save(buffer, "png", dpi=(_DPI, _DPI), optimize=True)
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 A function returns ``None`` if no run holds what it shows.
 """
 
+from experiments.reporting.plots.dice import collapses as collapses
 from experiments.reporting.plots.dice import dice_against_fraction as dice_against_fraction
 from experiments.reporting.plots.dice import differences as differences
 from experiments.reporting.plots.gradients import examples as examples
@@ -15,5 +16,6 @@ from experiments.reporting.plots.scores import constants as constants
 from experiments.reporting.plots.scores import empties as empties
 from experiments.reporting.plots.scores import surfaces as surfaces
 from experiments.reporting.plots.scores import volume_bias as volume_bias
+from experiments.reporting.plots.strip import strip as strip
 from experiments.reporting.plots.training import learning_curves as learning_curves
 from experiments.reporting.plots.training import learning_rates as learning_rates

@@ -17,6 +17,7 @@ from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.theory import foreground_share, region_of, share_at_constant
 from experiments.learning.arms import parse_arm
 from experiments.reporting.plots.style import (
+    drawn,
     legend_below,
     look_of,
     new_figure,
@@ -68,7 +69,7 @@ def gradient_share(model: ModelRuns) -> Figure:
     p̄₋) and one in logit space (dashed: the ½ of C7). Diamonds are C5 at the start.
     """
     figure, found = panels(model.fractions, 2.2, rows=2, sharex=True)
-    losses, pooled = model.config.losses, model.config.pooling == "batch"
+    losses, pooled = drawn(model.config.losses), model.config.pooling == "batch"
     for axes, fraction in zip(found, model.fractions, strict=True):
         for ax, space in zip(axes, ("probability", "logit"), strict=True):
             for loss in losses:
@@ -100,7 +101,7 @@ def gradient_share(model: ModelRuns) -> Figure:
 def gradient_ratio(model: ModelRuns) -> Figure:
     """Draw the measured |g₊|/|g₋| of every logged step against soft Dice, with theory's 2/D − 1."""
     figure, axes = new_figure(6.4, 4.2)
-    ax, losses = axes[0, 0], model.config.losses
+    ax, losses = axes[0, 0], drawn(model.config.losses)
     for loss in losses:
         points = np.array(
             [
@@ -138,7 +139,7 @@ def trajectories(model: ModelRuns) -> Figure:
     seeds), with a ring at its start and a mark at its end.
     """
     figure, found = panels(model.fractions, 2.7)
-    losses = model.config.losses
+    losses = drawn(model.config.losses)
     # A correct prediction has a mean over the background far below the rarest foreground.
     low = 10.0 ** math.floor(math.log10(min(model.fractions) / 20))
     x, y = np.meshgrid(np.geomspace(low, 1, 120), np.linspace(0, 1, 120))
@@ -187,7 +188,7 @@ def examples(model: ModelRuns, fraction: float | None = None) -> Figure | None:
     config = model.config
     fraction = model.fractions[len(model.fractions) // 2] if fraction is None else fraction
     found: dict[str, np.ndarray] = {}
-    for loss in config.losses[:_SHOWN_LOSSES]:
+    for loss in drawn(config.losses)[:_SHOWN_LOSSES]:
         if (example := model.example(loss, fraction)) is not None:
             found[loss] = example
     if not found:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from experiments.analysis.model_runs import ModelRuns
-from experiments.reporting.plots.style import legend_below, look_of, panels, styled
+from experiments.reporting.plots.style import drawn, legend_below, look_of, panels, styled
 from experiments.reporting.rendering import label
 
 __all__ = ["reliability", "size_recall"]
@@ -25,13 +25,13 @@ def reliability(model: ModelRuns) -> Figure | None:
     if not any(r.get("reliability") for r in model.results):
         return None
     figure, found = panels(model.fractions, 2.6)
-    losses = model.config.losses
+    losses = drawn(model.config.losses)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         ax.plot([0, 1], [0, 1], color="black", lw=1, ls="--", label="calibrated")
         for loss in losses:
             bins = [
                 np.array([r["reliability"][k] for k in ("claimed", "true", "pixels")], np.float64)
-                for r in model.cell(loss, fraction)
+                for r in model.trained(loss, fraction)
                 if r.get("reliability", {}).get("pixels")
             ]
             if not bins:
@@ -59,7 +59,7 @@ def _pooled_sizes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average recall by size over the objects of all seeds: sizes, recalls."""
     total: dict[float, np.ndarray] = {}
-    for r in model.cell(loss, fraction):
+    for r in model.trained(loss, fraction):
         rows = r.get("size_recall") or {}
         for size, recall, objects in zip(
             rows.get("size", []), rows.get(name, []), rows.get("objects", []), strict=True
@@ -80,7 +80,7 @@ def size_recall(model: ModelRuns) -> Figure | None:
     if not any((r.get("size_recall") or {}).get("size") for r in model.results):
         return None
     figure, found = panels(model.fractions, 2.6)
-    losses = model.config.losses
+    losses = drawn(model.config.losses)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
             sizes, recall = _pooled_sizes(model, loss, fraction, "recall")

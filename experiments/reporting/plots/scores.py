@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +14,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.optima import posterior_bias
 from experiments.analysis.theory import best_constant, pooled_pixels
-from experiments.reporting.plots.intervals import against_fraction, error_of
+from experiments.reporting.plots.rows import (
+    draw_rows,
+    error_of,
+    row_panels,
+    scores_of,
+    share_range,
+)
 from experiments.reporting.plots.style import (
     fraction_axis,
     legend_below,
@@ -24,8 +32,7 @@ from experiments.reporting.rendering import label
 
 __all__ = ["constants", "empties", "surfaces", "volume_bias"]
 
-_AT_HALF, _TUNED = "Threshold 0.5", "Threshold tuned on validation images"
-_BIAS_TICKS = (-1, -0.3, -0.1, -0.05, 0, 0.05, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+_BIAS_TICKS = (-1, -0.3, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
 
 def _signed(value: float) -> str:
@@ -72,72 +79,62 @@ def constants(model: ModelRuns) -> Figure | None:
 
 @styled
 def volume_bias(model: ModelRuns) -> Figure | None:
-    """Draw (predicted − true)/true foreground against the fraction, of p ≥ ½ and of Σp."""
+    """Draw (predicted − true)/true foreground, of p ≥ ½ (above) and of Σp (below)."""
     if not model.has("soft_volume_bias"):
         return None
-    figure, axes = new_figure(8.8, 3.9, 1, 2)
-    for ax, metric, title in (
-        (axes[0, 0], "volume_bias", "Pixels with p ≥ ½"),
-        (axes[0, 1], "soft_volume_bias", "Sum of p"),
-    ):
-        against_fraction(ax, model, metric)
-        ax.axhline(0, color="black", lw=0.9)
-        for loss in model.config.losses:
-            biases = [posterior_bias(model, loss, fraction) for fraction in model.fractions]
-            known = [b.value for b in biases if b is not None and b.metric == metric]
-            if len(known) == len(model.fractions):
-                colour = look_of(model.config.losses, loss).colour
-                ax.plot(model.fractions, known, ls="--", lw=1.3, color=colour)
-        # Symmetric and linear near 0: one collapsed loss must not flatten the others.
-        ax.set_yscale("symlog", linthresh=0.1)
-        ax.yaxis.set_major_locator(FixedLocator(_BIAS_TICKS))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _signed(v)))
-        ax.set_title(title)
-    axes[0, 0].set_ylabel("(found − there) / there")
-    if model.config.shape == "posterior":
-        axes[0, 0].plot([], [], "--", color="#555555", lw=1.3, label="C15: the optimum")
-    legend_below(figure, axes[0, 0])
+    figure, lines = _metrics(
+        model, {"volume_bias": "volume bias, p ≥ ½", "soft_volume_bias": "volume bias of Σp"}
+    )
+    for metric, panels in lines.items():
+        for ax, fraction in zip(panels, model.fractions, strict=True):
+            ax.axvline(0, color="black", lw=0.9)
+            for place, loss in enumerate(model.config.losses):
+                bias = posterior_bias(model, loss, fraction)
+                if bias is not None and bias.metric == metric:
+                    ax.plot(bias.value, place, "k|", ms=13, mew=1.6, label="C15: the optimum")
+        share_range(panels, -1.05)
+        low, high = panels[0].get_xlim()
+        ticks = [t for t in _BIAS_TICKS if low <= t <= high]
+        for ax in panels:
+            # Symmetric and linear near 0: one bad run must not flatten the others.
+            ax.set_xscale("symlog", linthresh=0.1)
+            ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 6)]))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _signed(v)))
+    legend_below(figure, *itertools.chain(*lines.values()))
     return figure
 
 
-def _pair(model: ModelRuns, metrics: Sequence[tuple[str, str]]) -> tuple[Figure, list[Axes]]:
-    figure, axes = new_figure(8.8, 3.8, 1, len(metrics))
-    for ax, (metric, title) in zip(axes[0], metrics, strict=True):
-        against_fraction(ax, model, metric)
-        ax.set_title(title)
-    legend_below(figure, axes[0, 0])
-    return figure, list(axes[0])
+def _metrics(model: ModelRuns, words: Mapping[str, str]) -> tuple[Figure, dict[str, list[Axes]]]:
+    """Draw some metrics, one below the other; return the figure, and each metric's panels."""
+    figure, found = row_panels(model, model.config.losses, len(words))
+    lines = dict(zip(words, map(list, zip(*found, strict=True)), strict=True))
+    for metric, panels in lines.items():
+        for ax, fraction in zip(panels, model.fractions, strict=True):
+            draw_rows(ax, model, scores_of(model, fraction, metric))
+            ax.set_xlabel(words[metric])
+    return figure, lines
 
 
 @styled
 def surfaces(model: ModelRuns) -> Figure | None:
-    """Draw the 95th percentile Hausdorff distance and the surface Dice, at 0.5."""
-    if not model.has("hd95"):
+    """Draw the 95th percentile Hausdorff distance and the surface Dice, at the tuned threshold."""
+    if not model.has("hd95_tuned"):
         return None
-    figure, (distance, surface) = _pair(
-        model,
-        (
-            ("hd95", "Hausdorff distance, 95th percentile"),
-            ("surface_dice", "Surface Dice, 1 pixel"),
-        ),
-    )
-    distance.set_ylabel("pixels")
-    distance.set_ylim(bottom=0)
-    surface.set_ylim(-0.03, 1.03)
+    words = {"hd95_tuned": "HD95, pixels", "surface_dice_tuned": "surface Dice, 1 pixel"}
+    figure, lines = _metrics(model, words)
+    share_range(lines["hd95_tuned"], -0.1)
+    share_range(lines["surface_dice_tuned"], -0.02, 1.02)
     return figure
 
 
 @styled
 def empties(model: ModelRuns) -> Figure | None:
     """Draw the share of empty test images in which anything was found, at both thresholds."""
-    if not model.has("empty_false_positive_share"):
+    share = "empty_false_positive_share"
+    if not model.has(share):
         return None
-    figure, axes = _pair(
-        model,
-        (("empty_false_positive_share", _AT_HALF), ("empty_false_positive_share_tuned", _TUNED)),
-    )
-    for ax in axes:
-        ax.set_ylim(-0.03, 1.03)
-    axes[0].set_ylabel("empty images with\nany foreground found")
+    figure, lines = _metrics(model, {share: "at 0.5", f"{share}_tuned": "at the tuned threshold"})
+    for panels in lines.values():
+        share_range(panels, -0.02, 1.02)
     return figure

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -16,6 +17,7 @@ from experiments.reporting.rendering import percent
 
 __all__ = [
     "Look",
+    "drawn",
     "fraction_axis",
     "legend_below",
     "look_of",
@@ -59,6 +61,8 @@ _STYLE: Any = {
     "savefig.dpi": 300,
     "image.interpolation": "nearest",
 }
+# More lines than this in a panel cannot be told apart.
+_MOST_LINES = 12
 # Panels side by side, and the width of a page in inches.
 _COLUMNS, _WIDTH = 3, 8.8
 
@@ -70,13 +74,33 @@ class Look(NamedTuple):
     marker: str
 
 
+def drawn(losses: Sequence[str]) -> list[str]:
+    """Choose the losses that a figure of lines shows.
+
+    All of them, or, where they are too many to tell apart, one variant of each: the first.
+    """
+    first = {loss.partition(",")[0]: loss for loss in reversed(losses)}
+    return [loss for loss in losses if len(losses) <= _MOST_LINES or loss in first.values()]
+
+
 def look_of(losses: Sequence[str], loss: str) -> Look:
-    """Choose how to draw a loss, one of those that a figure shows."""
-    if loss in _COLOURS:
-        place = list(_COLOURS).index(loss)
-        return Look(_COLOURS[loss], _MARKERS[place % len(_MARKERS)])
-    place = [other for other in losses if other not in _COLOURS].index(loss)
-    return Look(_SPARE[place % len(_SPARE)], _MARKERS[-1 - place % len(_MARKERS)])
+    """Choose how to draw a loss, one of those that a figure shows.
+
+    Variants of a loss, such as ``dice,clip=1``, have its colour in lighter and lighter shades.
+    """
+    base = loss.partition(",")[0]
+    bases = list(dict.fromkeys(other.partition(",")[0] for other in losses))
+    if base in _COLOURS:
+        place, colour = list(_COLOURS).index(base), _COLOURS[base]
+    else:
+        spare = [other for other in bases if other not in _COLOURS].index(base)
+        place, colour = -1 - spare, _SPARE[spare % len(_SPARE)]
+    variants = [other for other in losses if other.partition(",")[0] == base]
+    lighter = 0.5 * variants.index(loss) / len(variants)
+    red, green, blue = ((1 - lighter) * part + lighter for part in to_rgb(colour))
+    return Look(
+        to_hex((red, green, blue)), _MARKERS[(place + variants.index(loss)) % len(_MARKERS)]
+    )
 
 
 def new_figure(

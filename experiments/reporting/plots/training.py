@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -11,18 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.tables import cell_of
-from experiments.reporting.plots.style import legend_below, look_of, panels, styled
+from experiments.reporting.plots.style import drawn, legend_below, look_of, panels, styled
 from experiments.reporting.rendering import label
 
 __all__ = ["band", "history", "learning_curves", "learning_rates"]
 
 
 def history(
-    model: ModelRuns, loss: str, fraction: float, name: str
+    model: ModelRuns, loss: str, fraction: float, name: str, *, failed: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stack one logged quantity of a cell: the steps [S], and the numbers [seeds, S]."""
-    cell = model.cell(loss, fraction)
+    """Stack one logged quantity of a cell's runs: the steps [S], and the numbers [seeds, S].
+
+    Of the runs that trained, or of those that collapsed or diverged.
+    """
+    cell = [r for r in model.cell(loss, fraction) if (r["status"] != "finished") == failed]
     rows = [
         [np.nan if entry.get(name) is None else entry[name] for entry in result["history"]]
         for result in cell
@@ -47,18 +50,25 @@ def band(
 
 @styled
 def learning_curves(model: ModelRuns) -> Figure:
-    """Draw hard Dice at 0.5 of the training batches over the steps, one panel per fraction."""
+    """Draw hard Dice at 0.5 of the training batches over the steps, one panel per fraction.
+
+    Means and ranges are of the runs that trained; runs that collapsed or diverged are dotted.
+    """
     figure, found = panels(model.fractions, 2.6)
-    losses = model.config.losses
+    losses = drawn(model.config.losses)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
-            steps, rows = history(model, loss, fraction, "dice")
-            band(ax, steps, rows, color=look_of(losses, loss).colour, label=label(loss))
+            colour = look_of(losses, loss).colour
+            band(ax, *history(model, loss, fraction, "dice"), color=colour, label=label(loss))
+            steps, rows = history(model, loss, fraction, "dice", failed=True)
+            ax.plot(steps, rows.T, color=colour, lw=0.9, ls=":")
         ax.set_xlabel("step")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_ylim(-0.03, 1.03)
     for (ax,) in found[::3]:
         ax.set_ylabel("Dice of the batch at 0.5")
+    if any(run["status"] != "finished" for run in model.results):
+        found[0][0].plot([], [], color="#555555", lw=0.9, ls=":", label="a run that failed")
     legend_below(figure, found[0][0])
     return figure
 
@@ -67,32 +77,44 @@ def learning_curves(model: ModelRuns) -> Figure:
 def learning_rates(model: ModelRuns) -> Figure | None:
     """Draw validation Dice at the tuned threshold against the learning rate, the choice ringed.
 
-    One panel per fraction; ``None`` where there was no choice.
+    Means over the tuning seeds, collapsed runs included and counted; one panel per fraction.
+    ``None`` where there was no choice.
     """
     if not model.tuning_results:
         return None
     figure, found = panels(model.fractions, 2.5)
-    losses = model.config.losses
+    losses = drawn(model.config.losses)
+    rates = sorted({r["learning_rate"] for r in model.tuning_results})
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         for loss in losses:
             look = look_of(losses, loss)
-            cell = cell_of(model.tuning, loss, fraction).sort_values("learning_rate")
-            x, y = cell["learning_rate"].to_numpy(), cell["validation_dice_tuned"].to_numpy()
-            ax.plot(
-                x, y, color=look.colour, marker=look.marker, ms=4.5, lw=1.4, label=label(loss)
-            )  # fmt: skip
-            if len(y) and not np.isnan(y).all():
-                best = int(np.nanargmax(y))
-                ax.plot(x[best], y[best], "o", mfc="none", mec=look.colour, ms=11, mew=1.3)
+            cell = [r for r in model.tuning_results
+                    if (r["loss"], r["foreground_fraction"]) == (loss, fraction)]  # fmt: skip
+            tried = sorted({r["learning_rate"] for r in cell})
+            runs = [[r for r in cell if r["learning_rate"] == rate] for rate in tried]
+            # A run that diverged scores 0.
+            means = [
+                np.mean([r["metrics"]["validation_dice_tuned"] or 0 for r in of]) for of in runs
+            ]
+            ax.plot(tried, means, color=look.colour, marker=look.marker, ms=4.5, lw=1.4,
+                    label=label(loss))  # fmt: skip
+            chosen = [r["learning_rate"] for r in model.cell(loss, fraction)[:1]]
+            for rate, mean, of_rate in zip(tried, means, runs, strict=True):
+                if rate in chosen:
+                    ax.plot(rate, mean, "o", mfc="none", mec=look.colour, ms=11, mew=1.3)
+                if failed := sum(r["status"] != "finished" for r in of_rate):
+                    ax.annotate(
+                        f"✕ {failed}", (rate, mean), (0, -11), textcoords="offset points",
+                        ha="center", fontsize=9, color=look.colour,
+                    )  # fmt: skip
         ax.set_xscale("log")
-        rates = sorted(model.tuning["learning_rate"].unique())
-        ax.xaxis.set_major_locator(FixedLocator(rates))
+        ax.xaxis.set_major_locator(FixedLocator(rates[:: math.ceil(len(rates) / 8)]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         if len(rates) > 4:
             ax.tick_params(axis="x", labelrotation=35)
         ax.set_xlabel("learning rate")
-        ax.set_ylim(-0.03, 1.03)
+        ax.margins(y=0.12)
     for (ax,) in found[::3]:
         ax.set_ylabel("validation Dice,\ntuned threshold")
     legend_below(figure, found[0][0])

@@ -66,8 +66,25 @@ def test_a_study_is_named_by_its_losses():
     assert title([made_model(study(), {})]) == "BCE and Dice on imbalanced masks"
     many = ("bce", "dice", "focal", "jaccard", "tversky")
     assert title([made_model(study(losses=many), {})]) == "5 losses on imbalanced masks"
-    assert lead([made_model(study(), {})]) == (
-        "U-Net: 2 losses, 5 % foreground, 7 paired seeds, 200 steps."
+    variants = ("dice", "dice,clip=1", "dice,clip=2", "bce")
+    assert title([made_model(study(losses=variants), {})]) == "Dice and BCE on imbalanced masks"
+    own = dataclasses.replace(study(), data="some/nuclei", data_digest="digest")
+    assert title([made_model(own, {})]) == "BCE and Dice on nuclei"
+
+
+def test_the_first_sentence_says_what_was_compared_on_what():
+    many = made_model(study(fractions=(0.05, 0.02)), {})
+    assert lead([many, made_model(study(model="linear", seeds=1), {})]) == (
+        "A U-Net was trained with each of 2 losses, for 200 steps, on synthetic images of 64×64 "
+        "pixels, of which 5 % or 2 % are foreground. 7 runs of each loss and fraction, paired: the "
+        "same images, first parameters and order for every loss. Further models: a linear model "
+        "(2 losses, 1 run of each)."
+    )
+    variants = made_model(study(losses=("dice", "dice,clip=1")), {})
+    assert "each of 2 variants of 1 loss," in lead([variants])
+    own = dataclasses.replace(study(), data="nuclei", data_digest="digest")
+    assert "on the images in nuclei (5 % of the pixels are foreground)" in lead(
+        [made_model(own, {})]
     )
 
 

@@ -29,6 +29,8 @@ def test_words_are_joined():
 
 def test_numbers_are_written_with_their_interval():
     assert interval_text(Interval(0.8, 0.75, 0.85, 3)) == "0.800 [0.750, 0.850]"
-    assert interval_text(Interval(-0.01, -0.02, 0.0, 3), sign=True) == "−0.010 [−0.020, +0.000]"
+    assert interval_text(Interval(-0.01, -0.02, 0.0, 3), sign=True) == "−0.010 [−0.020, 0.000]"
+    # Rounded to 0, it has no sign.
+    assert interval_text(Interval(-0.0001, -0.02, 0.0004, 3)) == "0.000 [−0.020, 0.000]"
     assert interval_text(Interval(0.5, np.nan, np.nan, 1)) == "0.500"
     assert interval_text(Interval(np.nan, np.nan, np.nan, 0)) == "–"

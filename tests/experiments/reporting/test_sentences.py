@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.reporting.sentences import findings, limits, theory_findings
+from experiments.analysis.contrasts import thresholds_of
+from experiments.analysis.estimands import smallest_equivalence_margin
+from experiments.reporting.sentences import answer, findings, limits, theory_findings, winners
 from experiments.reporting.theory_checks import Check
 from tests.experiments.made import SPREAD, made_model, made_run, study
 
@@ -21,25 +23,28 @@ def _model(dice, *, seeds=7, **changes):
 @pytest.mark.parametrize(
     ("dice", "words"),
     [
-        (BCE + 0.1 + 0.005 * NOISE, "Dice scored higher at 5 % foreground. The tests"),
-        (BCE + 0.01 + 0.001 * NOISE, "Dice scored higher at 5 % foreground (by less than 0.03)"),
-        (BCE - 0.1 + 0.005 * NOISE, "BCE scored higher at 5 % foreground"),
-        (BCE + 0.002 * NOISE, "The two were equivalent within ± 0.03 at 5 % foreground"),
-        (BCE + 0.05 * NOISE, "Neither a difference nor equivalence within ± 0.03 was shown"),
+        (BCE + 0.1 + 0.005 * NOISE, "Dice scored higher than BCE at 5 % foreground."),
+        (BCE + 0.01 + 0.001 * NOISE,
+         "Dice scored higher than BCE at 5 % foreground (by less than 0.03)."),
+        (BCE - 0.1 + 0.005 * NOISE, "Dice scored lower than BCE at 5 % foreground."),
+        (BCE + 0.002 * NOISE, "Dice was equivalent to BCE within 0.03 at 5 % foreground."),
+        (BCE + 0.05 * NOISE,
+         "Dice was neither shown to differ from BCE nor to be equivalent within 0.03 at 5 % "
+         "foreground."),
     ],
-)
-def test_the_first_finding_follows_the_numbers(dice, words):
-    first, control, last = findings(_model(dice))
-    assert words in first
-    for other in ("scored higher", "were equivalent", "Neither"):
-        assert (other in first) == (other in words)
-    lead = np.mean(dice) - 0.8
-    assert f"The difference in test Dice is {lead:+.3f} [".replace("-", "−") in first
-    assert "over 7 paired seeds" in first
-    # The control: tuning alone brought BCE from 0.15 to 0.80.
-    assert "changed its test Dice by +0.650 [+0.650, +0.650] at 5 % foreground" in control
-    assert f"goes from {lead + 0.65:+.3f} to {lead:+.3f} at 5 %".replace("-", "−") in control
-    assert last == "None of the 14 runs collapsed or diverged."
+)  # fmt: skip
+def test_the_answer_follows_the_numbers(dice, words):
+    model = _model(dice)
+    assert answer(model) == [words, "None of the 14 runs collapsed or diverged."]
+    control, margin = findings(model)
+    # Tuning alone brought BCE from 0.15 to 0.80.
+    assert control == (
+        "A threshold chosen on validation images, without further training, changes the test Dice "
+        "of BCE by +0.650 [+0.650, +0.650] at 5 %."
+    )
+    smallest = smallest_equivalence_margin(dice - BCE)
+    assert margin.startswith("Dice and BCE (0.5 against tuned) are shown to be equivalent within")
+    assert f"any margin above {smallest:.2g} at 5 %" in margin
 
 
 def test_fractions_that_differ_are_told_apart():
@@ -50,66 +55,64 @@ def test_fractions_that_differ_are_told_apart():
             dice = BCE[seed] + lead + 0.005 * NOISE[seed]
             model.results.append(made_run(config, "bce", fraction, seed, dice_tuned=BCE[seed]))
             model.results.append(made_run(config, "dice", fraction, seed, dice=dice))
-    first = findings(model)[0]
-    assert "Dice scored higher at 2 % foreground. BCE scored higher at 5 % foreground" in first
+    assert answer(model)[0] == (
+        "Dice scored higher than BCE at 2 % foreground. It scored lower than BCE at 5 % foreground."
+    )
 
 
-@pytest.mark.parametrize(
-    ("seeds", "words"),
-    [
-        (3, "3 seeds are fewer than 7, so there are intervals and no test."),
-        (1, "one seed has no interval, so nothing can be concluded."),
-    ],
-)
-def test_few_seeds_have_intervals_and_no_verdict(seeds, words):
-    first = findings(_model(BCE[:seeds] + 0.1 + 0.005 * NOISE[:seeds], seeds=seeds))[0]
-    assert words in first
+@pytest.mark.parametrize(("seeds", "there"), [(3, "there are 3"), (1, "there is 1")])
+def test_few_seeds_have_no_verdict(seeds, there):
+    first = answer(_model(BCE[:seeds] + 0.1 + 0.005 * NOISE[:seeds], seeds=seeds))[0]
+    assert first.startswith(
+        f"Nothing was tested: a test needs 7 pairs of runs that trained, and {there}."
+    )
     assert "scored higher" not in first
-    assert ("[" in first) == (seeds > 1)
 
 
-def test_collapsed_and_diverged_runs_are_counted():
+def test_the_table_says_who_won_and_how_many_runs_failed():
     model = _model(BCE + 0.1 + 0.01 * NOISE)
     model.results[8] = made_run(model.config, "dice", 0.05, 1, status="collapsed", dice=0.0)
     model.results[9] = made_run(model.config, "dice", 0.05, 2, status="diverged")
-    said = findings(model)
-    assert said[-1].startswith("1 of 7 Dice runs collapsed and 1 of 7 Dice runs diverged.")
-    assert "Collapsed runs are in every mean" in said[-1]
-    assert "flatters its loss" in said[-1]
-    assert "(over 5 of 7 seeds: 2 collapsed or diverged)" in said[0]
-    assert "5 seeds are fewer than 7" in said[0]
+    ((fraction, (bce, dice)),) = winners(model).items()
+    assert (fraction, bce.loss, dice.loss) == (0.05, "bce", "dice")
+    assert (bce.failed, bce.runs, dice.failed, dice.runs) == (0, 7, 2, 7)
+    # BCE at its tuned threshold, over all runs; Dice at 0.5, over those that trained.
+    assert bce.score.mean == pytest.approx(0.8)
+    trained = np.delete(BCE + 0.1 + 0.01 * NOISE, (1, 2))
+    assert dice.score.mean == pytest.approx(trained.mean())
+    assert bce.contrasts == []
+    assert [c.thresholds for c in dice.contrasts] == list(thresholds_of(model.config))
+    assert dice.contrasts[0].difference.n == 5
+    assert answer(model)[-1] == "2 of 14 runs collapsed or diverged: 2 of 7 with Dice."
+    said = " ".join(findings(model))
+    assert "One run that nobody looks at scores this" in said
+    assert "A run has collapsed if" in said
+    assert "A run has diverged if" in said
 
 
-def test_missing_seeds_are_said_to_be_missing():
-    model = _model(BCE + 0.1 + 0.005 * NOISE)
-    del model.results[-2:]
-    first = findings(model)[0]
-    assert "(over 5 of 7 seeds)" in first
-    assert "diverged" not in first
+def test_failures_of_many_losses_are_told_of_the_worst():
+    losses = ("bce", "dice", "jaccard", "focal", "tversky")
+    model = made_model(study(losses=losses), dict.fromkeys(losses, (BCE, BCE)))
+    for failed, loss in enumerate(losses):
+        for seed in range(failed):
+            place = losses.index(loss) * 7 + seed
+            model.results[place] = made_run(model.config, loss, 0.05, seed, status="collapsed")
+    assert answer(model)[-1] == (
+        "10 of 35 runs collapsed: 4 of 7 with Tversky, 3 of 7 with Focal, 2 of 7 with Jaccard, "
+        "and fewer with 1 more losses."
+    )
 
 
 def test_an_arm_that_only_diverged_has_no_number():
     config = study()
     model = made_model(config, {"bce": (BCE, BCE)})
     model.results.extend(made_run(config, "dice", 0.05, s, status="diverged") for s in range(7))
-    words = findings(model)[0]
-    assert (
-        "The difference in test Dice is – at 5 % (over 0 of 7 seeds: 7 collapsed or diverged)"
-        in words
-    )
-    assert "nothing can be concluded" in words
+    assert "and there are none" in answer(model)[0]
+    (_, (_, dice)) = next(iter(winners(model).items()))
+    assert (dice.failed, dice.score.n, dice.contrasts[0].difference.n) == (7, 0, 0)
 
 
-def test_other_losses_have_intervals_only():
-    config = study(losses=("bce", "dice", "jaccard"))
-    same = BCE + 0.1 + 0.005 * NOISE
-    model = made_model(config, dict.fromkeys(config.losses, (same, same)) | {"bce": (BCE, BCE)})
-    said = findings(model)
-    assert said[2].startswith("The same difference for the other losses (intervals only, no test)")
-    assert "Jaccard +0.100 [" in said[2]
-
-
-def test_of_many_other_losses_only_the_sides_are_told():
+def test_of_many_losses_the_verdicts_are_counted():
     config = study(losses=("bce", "dice", "focal", "jaccard", "tversky"))
     noise = 0.005 * NOISE
     scores = {
@@ -117,18 +120,28 @@ def test_of_many_other_losses_only_the_sides_are_told():
         "dice": (BCE, BCE),
         "focal": (BCE - 0.1 + noise, BCE),
         "jaccard": (BCE + 0.1 + noise, BCE),
-        "tversky": (BCE + noise, BCE),
+        "tversky": (BCE + 10 * noise, BCE),
     }
-    said = findings(made_model(config, scores))[2]
-    assert said.endswith(
-        "the interval lies above 0 for Jaccard (5 %); the interval lies below 0 for Focal (5 %); "
-        "all other intervals contain 0."
+    assert answer(made_model(config, scores))[0] == (
+        "1 of 4 scored higher than BCE (Jaccard); 1 of 4 scored lower than it (Focal); 1 of 4 were "
+        "equivalent to it within 0.03 (Dice); 1 of 4 neither differ from it nor are equivalent, as "
+        "far as was shown (Tversky)."
+    )
+
+
+def test_variants_of_one_loss_are_compared_at_the_same_thresholds():
+    config = study(losses=("dice", "dice,clip=1"))
+    half = BCE - 0.1
+    model = made_model(config, {"dice": (half, BCE), "dice,clip=1": (half, BCE)})
+    assert answer(model)[0] == (
+        "Dice, clip 1 was equivalent to Dice within 0.03 at 5 % foreground."
     )
 
 
 def test_one_loss_is_compared_with_nothing():
     model = made_model(study(losses=("dice",)), {"dice": (BCE, BCE)})
-    assert findings(model) == ["None of the 7 runs collapsed or diverged."]
+    assert answer(model) == ["None of the 7 runs collapsed or diverged."]
+    assert findings(model) == []
 
 
 def test_empty_images_stand_apart():
@@ -152,10 +165,11 @@ def test_empty_images_of_many_losses_are_told_of_two():
 def test_a_bias_only_model_tells_where_it_went():
     config = study(model="bias", fractions=(0.05, 0.02))
     model = made_model(config, dict.fromkeys(config.losses, (BCE, BCE)), mean_probability=0.25)
-    assert findings(model)[0] == (
-        "Each loss drives the constant p to this value, at 5 %, 2 % foreground: BCE 0.25, 0.25; "
-        "Dice 0.25, 0.25."
+    assert answer(model)[0] == (
+        "This model is one number p for all pixels. Each loss drives p to a value of its own, at "
+        "5 % and 2 % foreground: BCE 0.25, 0.25; Dice 0.25, 0.25."
     )
+    assert winners(model) == {}
 
 
 def _check(agrees, claim="C6"):

@@ -152,7 +152,7 @@ def test_jaccard_is_dices_control():
         scores = {"dice": (EQUAL, EQUAL), "jaccard": (EQUAL + lead + spread * SPREAD, EQUAL)}
         (check,) = _found(made_model(config, scores), "C3")
         assert (check.agrees, check.kind) == (agrees, "outcome")
-        assert check.seen.startswith(f"{lead:+.3f} [")
+        assert check.seen.startswith(f"{lead:+.3f} [" if lead else "0.000 [")
     # Without seeds there is no interval to judge.
     (lone,) = [made_model(study(losses=("dice", "jaccard"), seeds=1), scores)]
     assert not _found(lone, "C3")

@@ -28,18 +28,30 @@ def test_every_figure_is_written_and_inlined(finished, page):
     assert names >= {
         "dice_against_fraction", "differences", "learning_rates", "learning_curves",
         "gradient_share", "gradient_ratio", "trajectories", "examples", "volume_bias", "surfaces",
+        "strip",
     }  # fmt: skip
-    inlined = [
-        base64.b64decode(x) for x in re.findall(r'src="data:image/svg\+xml;base64,([^"]*)"', page)
-    ]
-    written = {path.stem: path.read_bytes() for path in finished.glob("figures/*.svg")}
-    assert set(written) == names
-    assert sorted(inlined) == sorted(written.values())
+    inlined = [base64.b64decode(x) for x in re.findall(r'src="data:[^;]*;base64,([^"]*)"', page)]
+    # The smaller one of the two files.
+    written = {
+        name: min((finished / "figures").glob(f"{name}.*"), key=lambda path: path.stat().st_size)
+        for name in names
+    }
+    assert sorted(inlined) == sorted(path.read_bytes() for path in written.values())
     printed = {path.stem: path.read_bytes() for path in finished.glob("figures/*.png")}
     assert set(printed) == names
     assert all(png.startswith(b"\x89PNG") and len(png) > 5000 for png in printed.values())
-    # 300 dots to an inch, as PNG writes it: per metre.
-    assert all(b"pHYs" + (11811).to_bytes(4) * 2 in png for png in printed.values())
+    # 208 dots to an inch, as PNG writes it: per metre.
+    assert all(b"pHYs" + (8189).to_bytes(4) * 2 in png for png in printed.values())
+
+
+def test_every_link_leads_to_a_place_and_every_figure_has_a_number(finished, page):
+    targets = re.findall(r' id="([^"]*)"', page)
+    assert len(targets) == len(set(targets))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(targets)
+    numbers = re.findall(r"<figcaption><b>Figure (\d+)\.", page)
+    assert numbers == [str(i + 1) for i in range(len(figures(finished)))]
+    # The figure of the task stands before the table that says who won, and both before all else.
+    assert page.index('id="strip"') < page.index('class="winners"') < page.index("<nav>")
 
 
 def test_report_refers_to_nothing_outside_itself(finished, page):
@@ -54,7 +66,7 @@ def test_report_refers_to_nothing_outside_itself(finished, page):
             self.found += [
                 value
                 for name, value in attrs
-                if name in ("src", "href") and not (value or "").startswith("data:")
+                if name in ("src", "href") and not (value or "").startswith(("data:", "#"))
             ]
 
     links = Links()
@@ -131,11 +143,12 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     page = (tmp_path / "study" / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     # The largest model first, each with what its own runs say.
     places = [page.index(words) for words in (
-        "<h3>U-Net</h3>", "Dice scored higher at 5 % foreground", "<h3>Linear model</h3>",
-        "BCE scored higher at 5 % foreground", "<h3>Bias-only model</h3>",
-        "Each loss drives the constant p to this value", "<h2>The primary contrast</h2>",
-        "<h2>U-Net: figures</h2>", "<h2>Linear model: figures</h2>",
-        "<h2>Bias-only model: figures</h2>",
+        "Dice scored higher than BCE at 5 % foreground", '<b class="up">higher</b> by',
+        '<h2 id="findings">', "<h3>Linear model</h3>",
+        "Dice scored lower than BCE at 5 % foreground", '<b class="down">lower</b> by',
+        "<h3>Bias-only model</h3>", "Each loss drives p to a value of its own",
+        '<h2 id="figures-unet">', '<h2 id="figures-linear">', '<h2 id="figures-bias">',
+        '<h2 id="numbers">', '<h2 id="contrasts">', '<h2 id="theory">',
     )]  # fmt: skip
     assert places == sorted(places)
     # 0.3 is not C6's 0.05: the disagreement is marked, named, and its table stands open.
@@ -171,8 +184,8 @@ def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
     (tmp_path / "old" / "config.json").write_text(json.dumps(held))
     write_report(tmp_path / "old")
     page = (tmp_path / "old" / "report.html").read_text()
-    assert "3 seeds are fewer than 7, so there are intervals and no test." in page
-    assert ">no test</td>" in page
+    assert "Nothing was tested: a test needs 7 pairs" in page
+    assert '<b class="open">no test</b>' in page
     assert 'id="reliability"' not in page
 
 
