@@ -108,8 +108,8 @@ def _cost(configs: Sequence[StudyConfig], folder: Folder) -> str:
     )
     runs = sum(len(tuning_runs(c)) + len(final_runs(c)) for c in configs)
     said = (
-        f"estimate for two CPU cores: {duration(seconds)} for {runs} runs, and "
-        f"{memory / 2**30:.1f} GiB of memory"
+        f"estimate for two CPU cores: {duration(seconds)} for {runs} runs, without compiling and "
+        f"drawing, and {memory / 2**30:.1f} GiB of memory"
     )
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if memory > available:

@@ -147,7 +147,7 @@ def test_what_a_user_should_know_comes_before_the_first_step(pngs, tmp_path, mon
     assert "4 groups" in lines[1]
     assert lines[2].startswith("12 images (16x24, ")
     assert "8 train, 2 validation, 2 test" in lines[2]
-    assert "for 1 runs, and 0.6 GiB of memory" in lines[3]
+    assert "for 1 runs, without compiling and drawing, and 0.6 GiB of memory" in lines[3]
     assert lines[4:] == ["began", "drawing the figures and the report"]
     monkeypatch.setattr("os.sysconf", lambda name: 2**14)
     assert "this machine has 0.2 GiB: write a smaller --tile" in notices([config])[-1]
