@@ -57,6 +57,9 @@ from dice_jax.theory.closed_forms.escape import (
 )
 from dice_jax.theory.closed_forms.escape import dice_escape_time as dice_escape_time
 from dice_jax.theory.closed_forms.escape import escape_crossing as escape_crossing
+from dice_jax.theory.closed_forms.gradients import (
+    cross_entropy_thresholds as cross_entropy_thresholds,
+)
 from dice_jax.theory.closed_forms.gradients import dice_gradient_values as dice_gradient_values
 from dice_jax.theory.closed_forms.gradients import empty_mask_dice as empty_mask_dice
 from dice_jax.theory.closed_forms.gradients import gradient_ratio as gradient_ratio
@@ -86,6 +89,7 @@ from dice_jax.theory.closed_forms.pooling import volume_bounds as volume_bounds
 from dice_jax.theory.optima import Oracle as Oracle
 from dice_jax.theory.optima import break_even_odds as break_even_odds
 from dice_jax.theory.optima import cross_entropy_oracle as cross_entropy_oracle
+from dice_jax.theory.optima import dice_calibration_error as dice_calibration_error
 from dice_jax.theory.optima import dice_oracle as dice_oracle
 from dice_jax.theory.optima import empty_image_oracle as empty_image_oracle
 from dice_jax.theory.optima import per_image_dice_oracle as per_image_dice_oracle

@@ -283,7 +283,7 @@ def suggest_weight(
 
     References:
         C12 of the theory page: for Dice and mean BCE the scale tends to p_t/(2π). C25: count λ in
-        units of 1/(2π), and which of the two losses pulls harder at a pixel.
+        units of 1/(2π); `cross_entropy_thresholds` says which of the two pulls harder at a pixel.
     """
     if (parameters is None) != (predict is None):
         raise ValueError("parameters and predict belong together: give both or neither")

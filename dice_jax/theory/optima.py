@@ -16,6 +16,7 @@ __all__ = [
     "Oracle",
     "break_even_odds",
     "cross_entropy_oracle",
+    "dice_calibration_error",
     "dice_oracle",
     "empty_image_oracle",
     "per_image_dice_oracle",
@@ -114,6 +115,38 @@ def _dice_oracle(mu: jax.Array) -> Oracle:
     prediction = (mu > best / 2).astype(mu.dtype)
     dice = _pooled_dice(prediction, mu)
     return Oracle(prediction, dice, dice)
+
+
+def dice_calibration_error(
+    fraction: ArrayLike, dice: ArrayLike, *, volume_ratio: ArrayLike = 1.0
+) -> jax.Array:
+    r"""The expected calibration error of the optimum of Dice, which is a hard mask (C26).
+
+    π(1 + V/T)(1 − D*). Cross-entropy's optimum has none. A weight on cross-entropy of the order of
+    1/(2π) is what it takes beside Dice (C25).
+
+    Args:
+        fraction: π in [0, 1], the foreground fraction.
+        dice: D* in [0, 1], the pooled Dice that the optimum reaches: ``dice_oracle(…).dice``.
+        volume_ratio: V/T ≥ 0, the volume of the optimum over that of the foreground.
+
+    Returns:
+        The error, in [0, 1] where the three belong to one optimum; of the arguments' broadcast
+        shape.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> mu = jnp.array([0.75, 0.75, 0.25, 0.25])
+        >>> best = dj.analysis.dice_oracle(mu)    # the first two pixels
+        >>> print(dj.analysis.dice_calibration_error(0.5, best.dice))
+        0.25
+
+    References:
+        C26 of the theory page.
+    """
+    excess = 1 + at_least_0("volume_ratio", volume_ratio)
+    return unit("fraction", fraction) * excess * (1 - unit("dice", dice))
 
 
 def squared_dice_oracle(posterior: ArrayLike) -> Oracle:

@@ -81,6 +81,7 @@ OUT_OF_RANGE = {
     "empty_image_oracle": {"volume": 3.0, "smooth": 1.0, "presence": 1.5},
     "break_even_odds": {"volume": 3.0, "smooth": 1.0, "prediction": 1.5},
     "self_adjusting_peak": {"alpha": -0.5},
+    "dice_calibration_error": {"fraction": 0.1, "dice": 1.5},
 }
 
 

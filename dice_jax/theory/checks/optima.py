@@ -349,6 +349,8 @@ def calibration(problems: Problems, log: CheckLog) -> None:
     )
     fraction, inflation = mu.mean(1), 1 + best.sum(1) / mu.sum(1)
     log.near("ECE of the Dice optimum", error, fraction * inflation * (1 - dice(best)))
+    found = optima.dice_calibration_error(fraction, dice(best), volume_ratio=inflation - 1)
+    log.near("dice_calibration_error", found, error)
     soft = problems.rng.random(mu.shape)
     log.holds("soft p: at most that", np.abs(soft - mu).mean(1) - claimed(soft))
     half = np.full((1, 2), 0.5)

@@ -11,6 +11,7 @@ from dice_jax.sums.region import RegionSums
 from dice_jax.theory.arrays import at_least_0, floating, ratio_or_zero, unit
 
 __all__ = [
+    "cross_entropy_thresholds",
     "dice_gradient_values",
     "empty_mask_dice",
     "gradient_ratio",
@@ -244,6 +245,44 @@ def late_phase_factors(sums: RegionSums) -> tuple[jax.Array, jax.Array]:
     """
     foreground, background = dice_gradient_values(sums, smooth=0.0)
     return -foreground * sums.count, background * sums.count
+
+
+@takes_sums
+def cross_entropy_thresholds(
+    sums: RegionSums, *, weight: ArrayLike = 1.0
+) -> tuple[jax.Array, jax.Array]:
+    r"""Probabilities below which cross-entropy pulls harder than Dice in Dice + λ·mean BCE (C25).
+
+    λS²/(2UN) on the foreground and λS²/(2IN) on the background, for p_t, the probability of the
+    true class. As D → 1 both tend to 2πλ. So count λ in units of 1/(2π): with that weight,
+    cross-entropy pulls harder at every pixel at the end of a training; with 1, only at pixels with
+    p_t < 2π.
+
+    Args:
+        sums: of the region's probabilities and hard targets.
+        weight: λ ≥ 0, on mean binary cross-entropy.
+
+    Returns:
+        The bounds on p_t on the foreground and on the background, each of the shape of ``sums``; a
+        bound may be above 1, and is infinite on the background where I = 0.
+
+    Raises:
+        TypeError: if ``sums`` is not `RegionSums`.
+        ValueError: if ``weight`` is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import dice_jax as dj
+        >>> sums = dj.region_sums(jnp.array([1.0, 0.0, 0.0, 0.0]), jnp.array([1, 0, 0, 0]))
+        >>> print(*dj.analysis.cross_entropy_thresholds(sums, weight=0.5))    # 2 · 0.25 · 0.5
+        0.25 0.25
+
+    References:
+        C25 of the theory page.
+    """
+    weight = at_least_0("weight", weight)
+    foreground, background = late_phase_factors(sums)
+    return weight / foreground, weight / background
 
 
 def power_factor(loss: ArrayLike, gamma: ArrayLike) -> jax.Array:

@@ -17,11 +17,14 @@ __all__ = ["batch_size_bias", "volume_bounds"]
 def batch_size_bias(sums: RegionSums, *, batch: ArrayLike) -> jax.Array:
     r"""How far the expected Dice of a random batch lies from the Dice of all images (C29).
 
-    (D·Var S − Cov(2I, S))/(B·E[S]²), to first order in 1/B, for Dice pooled over each batch.
+    (D·Var S − Cov(2I, S))/(B·E[S]²), to first order in 1/B, for Dice pooled over each batch. The
+    mean of the losses of several microbatches has the bias of one microbatch, and so has the mean
+    of the losses of several devices. `accumulated_value_and_grad` has that of the whole batch.
 
     Args:
         sums: of single images, shape [n]: `region_sums` with the pixels' axes in ``axis``.
-        batch: B ≥ 1, the number of images in a batch.
+        batch: B ≥ 1, the number of images whose sums are added before the loss: those of a batch,
+            or of a microbatch where the losses of microbatches are averaged.
 
     Returns:
         The bias of the index, of the shape of ``batch``; 0 if all sums are 0.
