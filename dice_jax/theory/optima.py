@@ -128,7 +128,7 @@ def dice_calibration_error(
     Args:
         fraction: π in [0, 1], the foreground fraction.
         dice: D* in [0, 1], the pooled Dice that the optimum reaches: ``dice_oracle(…).dice``.
-        volume_ratio: V/T ≥ 0, the volume of the optimum over that of the foreground.
+        volume_ratio: V/T in [0, 1/π], the volume of the optimum over that of the foreground.
 
     Returns:
         The error, in [0, 1] where the three belong to one optimum; of the arguments' broadcast
