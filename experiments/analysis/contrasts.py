@@ -90,7 +90,8 @@ class Contrast:
         p_value: of the paired t test, adjusted by Holm over the family; NaN with fewer than
             `LEAST_SEEDS` pairs.
         equivalence_p_value: of the equivalence test at ``margin``, adjusted likewise.
-        smallest_margin: the smallest margin at which the equivalence test succeeds, not adjusted.
+        smallest_margin: the smallest margin at which the equivalence test succeeds, not adjusted,
+            and which holds ``over_images``.
         resolvable: the smallest margin that so many seeds of this spread would resolve, with 80 %
             power, if there were no difference.
         margin: of the study, fixed before it.
@@ -294,7 +295,7 @@ class _Cell:
         return bootstrap_interval(scores, images)
 
     def contrast(self, p_value: float, equivalence: float) -> Contrast:
-        config, x = self.model.config, self.differences
+        config, x, over_images = self.model.config, self.differences, self.over_images()
         spread = float(x.std(ddof=1)) if len(x) > 1 else np.nan
         collapse, baseline_collapse = (
             collapse_rate(sum(status != "finished" for status in cell["status"]), len(cell))
@@ -309,7 +310,7 @@ class _Cell:
             thresholds=self.thresholds,
             rate=self.rate,
             difference=mean_interval(x, DIFFERENCE),
-            over_images=self.over_images(),
+            over_images=over_images,
             blind=blind_run(self.blind),
             collapse=collapse,
             baseline_collapse=baseline_collapse,
@@ -317,11 +318,17 @@ class _Cell:
             deviation=spread,
             p_value=p_value,
             equivalence_p_value=equivalence,
-            # No two Dice scores are farther apart than 1.
-            smallest_margin=float(np.minimum(smallest_equivalence_margin(x), 1)),
+            smallest_margin=_smallest_margin(x, over_images),
             resolvable=float(np.minimum(resolvable_margin(spread, len(x)), 1)),
             margin=config.margin,
         )
+
+
+def _smallest_margin(differences: np.ndarray, over_images: Interval) -> float:
+    """Find the smallest margin at which the seeds, and the images if shared, show equivalence."""
+    margins = [smallest_equivalence_margin(differences), -over_images.low, over_images.high]
+    # fmax leaves out the ends that there are not. No two Dice scores are farther apart than 1.
+    return float(np.minimum(np.fmax.reduce(margins), 1))
 
 
 def _adjusted(cells: Sequence[_Cell]) -> list[Contrast]:

@@ -253,6 +253,8 @@ def test_seeds_that_share_their_images_are_not_sure_of_other_images():
     assert lucky.p_value == pytest.approx(steady.p_value)
     assert lucky.over_images.low < 0 < 0.2 < lucky.over_images.high
     assert lucky.verdict == "undecided"
+    assert lucky.smallest_margin == pytest.approx(lucky.over_images.high)
+    assert steady.smallest_margin > steady.over_images.high
     # Equivalence needs the images too.
     near = contrasts(_shared([0.04] + [0.0] * 7, margin=0.01))[0]
     assert near.equivalence_p_value < 0.05
