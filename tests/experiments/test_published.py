@@ -99,6 +99,25 @@ def test_what_the_page_says_of_the_collapses():
     assert not fails[runs["loss"].str.contains("start=prior")].any()
 
 
+def test_the_margin_that_the_page_justifies_follows_from_the_pilot():
+    pilot = pd.read_csv(RESULTS / "pilot" / "runs.csv").set_index(["foreground_fraction", "seed"])
+    dice, bce = (pilot[pilot["loss"].eq(loss)] for loss in ("dice", "bce"))
+    differences = (dice["dice"] - bce["dice_tuned"]).groupby("foreground_fraction")
+    assert differences.count().tolist() == [4, 4, 4]
+    deviations = differences.std().sort_index(ascending=False)
+    # Of 20,000 studies of two equal losses, 80 % pass at their margin: Holm's first level of three.
+    draws = np.random.default_rng(0).normal(size=(20_000, 20))
+    error = draws.std(axis=1, ddof=1) / 20**0.5
+    ends = np.abs(draws.mean(axis=1)) + stats.t.ppf(1 - 0.05 / 3, 19) * error
+    margins = np.quantile(ends, 0.8) * deviations
+    upper = deviations.iloc[-1] * (3 / stats.chi2.ppf(0.2, 3)) ** 0.5
+    page = " ".join((ROOT / "docs" / "experiments.md").read_text("utf-8").split())
+    assert "{:.4f}, {:.4f} and {:.4f}".format(*deviations) in page
+    assert "within {:.3f}, {:.3f} and {:.3f}".format(*margins) in page
+    words = f"which is {upper:.4f}, they would need {np.quantile(ends, 0.8) * upper:.3f}"
+    assert words in page
+
+
 WITH_CONTRASTS = sorted(path.parent.name for path in RESULTS.glob("*/contrasts.csv"))
 ENDS = "_ci_low", "_ci_high"
 METRICS = {"half": "dice", "tuned": "dice_tuned", "largest": "dice"}
