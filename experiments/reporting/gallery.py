@@ -41,7 +41,14 @@ def pictures(model: ModelRuns, *, largest: bool = True) -> Iterator[Picture]:
     kind = model.config.model
     for name, entry in _FIGURES.items():
         wanted = kind in entry["models"] or (largest and kind != "bias")
+        # Of classes there are only some figures, and one of their own.
+        wanted = wanted and entry.get("classes", "none") != (
+            "none" if model.config.classes else "only"
+        )
         figure = getattr(plots, name)(model) if wanted else None
         if figure is not None:
             full = name if largest else f"{kind}_{name}"
-            yield Picture(full, entry["title"], " ".join(entry["caption"].split()), figure)
+            caption = entry["caption"]
+            if model.config.classes:
+                caption = entry.get("of_classes", caption)
+            yield Picture(full, entry["title"], " ".join(caption.split()), figure)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from experiments.analysis.contrasts import (
     Contrast,
@@ -23,7 +22,6 @@ from experiments.reporting.rendering import joined, label, sentences
 from experiments.reporting.theory_checks import STATEMENTS, Check, counts_by_kind
 
 __all__ = [
-    "Winner",
     "against_baseline",
     "answer",
     "findings",
@@ -33,26 +31,7 @@ __all__ = [
     "methods",
     "theory_findings",
     "title",
-    "winners",
 ]
-
-
-class Winner(NamedTuple):
-    """A row of the table that says who won.
-
-    Args:
-        loss: its name.
-        score: its mean Dice over the runs that trained.
-        failed: how many runs collapsed or diverged.
-        runs: how many there are.
-        contrasts: with the baseline, the primary thresholds first; none for the baseline itself.
-    """
-
-    loss: str
-    score: Interval
-    failed: int
-    runs: int
-    contrasts: list[Contrast]
 
 
 def mean_of(model: ModelRuns) -> Callable[[str, float, str], Interval]:
@@ -72,23 +51,6 @@ def against_baseline(model: ModelRuns) -> list[Contrast]:
     found = [c for c in contrasts(model) if c.baseline == baseline]
     order = thresholds_of(model.config)
     return sorted(found, key=lambda c: order.index(c.thresholds))
-
-
-def winners(model: ModelRuns) -> dict[float, list[Winner]]:
-    """Lay out who won, by fraction; empty for a model that sees no pixels."""
-    if not MODELS[model.config.model].sees_pixels:
-        return {}
-    against, metrics = against_baseline(model), thresholds_of(model.config)[0].metrics
-    mean, table = mean_of(model), dict[float, list[Winner]]()
-    for fraction in model.fractions:
-        for loss in model.config.losses:
-            found = [c for c in against if (c.loss, c.fraction) == (loss, fraction)]
-            if cell := model.cell(loss, fraction):
-                score = mean(loss, fraction, metrics[not found])
-                failed = len(cell) - len(model.trained(loss, fraction))
-                row = Winner(loss, score, failed, len(cell), found)
-                table.setdefault(fraction, []).append(row)
-    return table
 
 
 def _bases(model: ModelRuns) -> list[str]:
@@ -140,6 +102,7 @@ def findings(model: ModelRuns) -> list[str]:
     config = model.config
     primary, statuses = primary_loss(config), _statuses(model)
     found = [c for c in against_baseline(model) if c.loss == primary]
+    metric = thresholds_of(config)[0].metrics[1]
 
     def difference(first: tuple[str, str], second: tuple[str, str], fraction: float) -> Interval:
         return mean_interval(paired_differences(model.runs, first, second, fraction), DIFFERENCE)
@@ -152,7 +115,7 @@ def findings(model: ModelRuns) -> list[str]:
         primary=primary,
         contrasts=[c for c in found if c.thresholds == thresholds_of(config)[0]],
         difference=difference,
-        blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, "dice_tuned")),
+        blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, metric)),
         mean=mean_of(model),
         has_empty_images=model.has("empty_false_positive_share"),
         collapsed=[loss for loss, found in statuses.items() if "collapsed" in found],

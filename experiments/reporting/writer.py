@@ -13,13 +13,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.analysis.contrasts import baseline_of, primary_loss
+from experiments.analysis.contrasts import baseline_of, primary_loss, thresholds_of
 from experiments.analysis.estimands import estimands_table
 from experiments.analysis.model_runs import ModelRuns, read_models
 from experiments.analysis.tables import runs_table, summary_table
 from experiments.errors import ConfigError
 from experiments.files import write_whole
-from experiments.reporting.class_report import write_class_report
 from experiments.reporting.command import shortest_command
 from experiments.reporting.contrast_files import write_contrasts
 from experiments.reporting.gallery import Picture, pictures
@@ -35,7 +34,6 @@ from experiments.reporting.sentences import (
     methods,
     theory_findings,
     title,
-    winners,
 )
 from experiments.reporting.theory_checks import STATEMENTS, predictions
 from experiments.runs.directory import load_configs, load_runs
@@ -61,6 +59,11 @@ _COLUMNS = {
     "ece": "calibration error",
     "brier": "Brier score",
     "empty_false_positive_share": "empty images with findings",
+}
+_CLASS_COLUMNS = {
+    "dice": "mean Dice",
+    "dice_with_background": "with background",
+    "dice_pooled": "pooled",
 }
 _BIAS_COLUMNS = {
     "mean_probability": "p",
@@ -89,16 +92,14 @@ def write_report(directory: Path) -> None:
         ConfigError: if the directory holds no study, or no run of it is finished.
     """
     models = read_models(directory)
-    if models and models[0].config.classes:
-        write_class_report(directory, models)
-        return
     if not models:
         raise ConfigError(f"{directory} holds no finished run (runs/*.json): nothing to report")
     runs = runs_table(load_runs(directory))
     write_whole(directory / "summary.csv", summary_table(runs).to_csv(index=False))
-    write_whole(directory / "estimands.csv", estimands_table(runs).to_csv(index=False))
+    metric = thresholds_of(models[0].config)[0].metrics[1]
+    write_whole(directory / "estimands.csv", estimands_table(runs, metric).to_csv(index=False))
     write_contrasts(directory, models)
-    checks = [check for model in models for check in predictions(model)]
+    checks = [c for model in models if not model.config.classes for c in predictions(model)]
     sections = list(_sections(models, directory))
     figures = [figure for section in sections for figure in section["figures"]]
     strip = next((figure for figure in figures if figure["name"] == "strip"), None)
@@ -125,14 +126,17 @@ def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str
     for place, model in enumerate(models):
         config = model.config
         wanted = _BIAS_COLUMNS if config.model == "bias" else _COLUMNS
+        if config.classes:
+            names = (f"{value:g}" for value in config.class_values)
+            wanted = _CLASS_COLUMNS | {f"dice_{name}": f"Dice, class {name}" for name in names}
         yield {
             "kind": config.model,
             "name": capitalised(MODEL_NAMES[config.model]),
             "answer": answer(model),
             "findings": findings(model),
-            "winners": winners(model),
             "contrasts": against_baseline(model),
             "baseline": baseline_of(config),
+            "metrics": thresholds_of(config)[0].metrics,
             "figures": [
                 _written(picture, directory) for picture in pictures(model, largest=place == 0)
             ],

@@ -3,6 +3,7 @@
 A function returns ``None`` if no run holds what it shows.
 """
 
+from experiments.reporting.plots.dice import class_scores as class_scores
 from experiments.reporting.plots.dice import collapses as collapses
 from experiments.reporting.plots.dice import dice_against_fraction as dice_against_fraction
 from experiments.reporting.plots.dice import differences as differences

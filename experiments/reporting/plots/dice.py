@@ -20,7 +20,7 @@ from experiments.reporting.plots.rows import (
 from experiments.reporting.plots.style import legend_below, styled
 from experiments.reporting.rendering import THRESHOLDS, label
 
-__all__ = ["collapses", "dice_against_fraction", "differences"]
+__all__ = ["class_scores", "collapses", "dice_against_fraction", "differences"]
 
 _BEST = "Bayes-optimal (C15)"
 
@@ -33,14 +33,14 @@ def dice_against_fraction(model: ModelRuns) -> Figure:
     is known. Runs that collapsed or diverged are counted beside the panel.
     """
     losses = model.config.losses
-    figure, found = row_panels(model, losses)
+    figure, found = row_panels(model.fractions, losses)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         draw_rows(ax, model, scores_of(model, fraction, "dice"), filled=False)
         draw_rows(ax, model, scores_of(model, fraction, "dice_tuned"))
         if model.has("bayes_dice_scored"):
             best = np.concatenate([model.scores(x, fraction, "bayes_dice_scored") for x in losses])
             ax.axvline(
-                np.nanmean(best), color="black", ls="--", lw=1.3, label="Bayes-optimal (C15)"
+                float(np.nanmean(best)), color="black", ls="--", lw=1.3, label="Bayes-optimal (C15)"
             )
         ax.set_xlabel("test Dice")
     share_range([ax for (ax,) in found], -0.02, 1.02)
@@ -62,21 +62,21 @@ def differences(model: ModelRuns) -> Figure | None:
     others = [loss for loss in config.losses if loss != baseline]
     if not others:
         return None
-    first, second, *_ = thresholds_of(config)
-    figure, found = row_panels(model, others)
+    shown = thresholds_of(config)[:2]
+    figure, found = row_panels(model.fractions, others)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         ax.axvspan(-config.margin, config.margin, color="#eeeeee", zorder=0,
                    label=f"equivalent: within ± {config.margin:g}")  # fmt: skip
         ax.axvline(0, color="black", lw=0.9)
-        for thresholds, filled in ((first, True), (second, False)):
+        for place, thresholds in enumerate(shown):
             rows = differences_of(model, baseline, thresholds.metrics, fraction)
-            draw_rows(ax, model, rows, filled=filled)
+            draw_rows(ax, model, rows, filled=not place)
         ax.set_xlabel(f"Dice minus that of {label(baseline)}")
     # An interval over two or three seeds can be wider than Dice itself is.
     share_range([ax for (ax,) in found], -1.02, 1.02)
     (ax,) = found[0]
-    ax.plot([], [], "o", color="#555555", label=THRESHOLDS[first])
-    ax.plot([], [], "o", color="#555555", mfc="white", label=THRESHOLDS[second])
+    for thresholds, fill in zip(shown, ("#555555", "white"), strict=False):
+        ax.plot([], [], "o", color="#555555", mfc=fill, label=THRESHOLDS[thresholds])
     legend_below(figure, ax)
     return figure
 
@@ -87,7 +87,7 @@ def collapses(model: ModelRuns) -> Figure | None:
     losses, runs = model.config.losses, model.runs
     if all(run["status"] == "finished" for run in model.results):
         return None
-    figure, found = row_panels(model, losses)
+    figure, found = row_panels(model.fractions, losses)
     for (ax,), fraction in zip(found, model.fractions, strict=True):
         shares = {loss: arm_estimands(runs, loss, fraction, "dice").collapse for loss in losses}
         draw_rows(ax, model, {loss: Row(np.array([]), share) for loss, share in shares.items()})
@@ -95,4 +95,17 @@ def collapses(model: ModelRuns) -> Figure | None:
     share_range([ax for (ax,) in found], -0.02, 1.02)
     for (ax,) in found:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    return figure
+
+
+@styled
+def class_scores(model: ModelRuns) -> Figure:
+    """Draw test Dice of every class, a panel each, with a row for each loss."""
+    config = model.config
+    names = [f"{value:g}" for value in config.class_values]
+    figure, found = row_panels([f"class {name}" for name in names], config.losses)
+    for (ax,), name in zip(found, names, strict=True):
+        draw_rows(ax, model, scores_of(model, config.fractions[0], f"dice_{name}"))
+        ax.set_xlabel("test Dice")
+    share_range([ax for (ax,) in found], -0.02, 1.02)
     return figure

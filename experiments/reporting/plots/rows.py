@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -82,10 +82,11 @@ def differences_of(
     return rows
 
 
-def row_panels(model: ModelRuns, losses: Iterable[str], metrics: int = 1) -> tuple[Figure, list]:
-    """Make a panel for each fraction (and metric, one below the other) with a row for each loss."""
-    losses = list(losses)
-    figure, found = panels(model.fractions, _ROW * len(losses) + _FRAME, rows=metrics)
+def row_panels(
+    shown: Sequence[float | str], losses: Sequence[str], metrics: int = 1
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make panels as `panels` does, with a row for each loss."""
+    figure, found = panels(shown, _ROW * len(losses) + _FRAME, rows=metrics)
     for ax in (ax for axes in found for ax in axes):
         ax.set_yticks(range(len(losses)), [label(loss) for loss in losses])
         ax.set_ylim(len(losses) - 0.45, -0.55)

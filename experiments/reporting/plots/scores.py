@@ -107,7 +107,7 @@ def volume_bias(model: ModelRuns) -> Figure | None:
 
 def _metrics(model: ModelRuns, words: Mapping[str, str]) -> tuple[Figure, dict[str, list[Axes]]]:
     """Draw some metrics, one below the other; return the figure, and each metric's panels."""
-    figure, found = row_panels(model, model.config.losses, len(words))
+    figure, found = row_panels(model.fractions, model.config.losses, len(words))
     lines = dict(zip(words, map(list, zip(*found, strict=True)), strict=True))
     for metric, panels in lines.items():
         for ax, fraction in zip(panels, model.fractions, strict=True):

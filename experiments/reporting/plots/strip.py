@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -14,17 +15,12 @@ from experiments.analysis.model_runs import ModelRuns
 from experiments.reporting.plots.style import drawn, new_figure, styled
 from experiments.reporting.rendering import label, percent
 
-__all__ = ["overlay", "strip"]
+__all__ = ["strip"]
 
 # How many losses and rows there is room for on a phone, and the width of a picture in inches.
 _LOSSES, _ROWS, _SIDE = 3, 3, 0.9
 # Neither is found, only the mask, only the prediction, both.
 _COLOURS = np.array([to_rgb(c) for c in ("black", "#E69F00", "#3399FF", "white")])
-
-
-def overlay(mask: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Colour a prediction: white is found, orange is missed, blue is found and not there."""
-    return _COLOURS[mask.astype(int) + 2 * found.astype(int)]
 
 
 @styled
@@ -68,20 +64,26 @@ def strip(model: ModelRuns) -> Figure | None:
     for line, (fraction, image) in zip(axes, rows, strict=True):
         known = {loss: found[loss, fraction] for loss in losses if (loss, fraction) in found}
         picture, truth = (next(iter(known.values()))[i, image] for i in (0, 1))
-        mask = truth > 0.5
-        shown = {loss: _found(runs[loss, fraction], e[2, image]) for loss, e in known.items()}
-        top, left, side = _window(np.any([mask, *shown.values()], axis=0))
         line[0].imshow(picture, cmap="gray")
         if len(places) > 1:
             line[0].set_ylabel(percent(fraction))
-        line[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
-        line[1].add_patch(
-            Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="#E69F00", lw=1)
-        )
+        if config.classes:
+            colours = mpl.colormaps["tab20"](np.arange(config.outputs))
+            line[1].imshow(colours[truth.astype(int)])
+            shown = {loss: colours[e[2, image].astype(int)] for loss, e in known.items()}
+        else:
+            mask = truth > 0.5
+            found_by = {x: _found(runs[x, fraction], e[2, image]) for x, e in known.items()}
+            top, left, side = _window(np.any([mask, *found_by.values()], axis=0))
+            line[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
+            line[1].add_patch(
+                Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="#E69F00", lw=1)
+            )
+            part = slice(top, top + side), slice(left, left + side)
+            shown = {x: _COLOURS[mask + 2 * found][part] for x, found in found_by.items()}
         for ax, loss in zip(line[2:], losses, strict=True):
             if loss in shown:
-                window = slice(top, top + side), slice(left, left + side)
-                ax.imshow(overlay(mask, shown[loss])[window])
+                ax.imshow(shown[loss])
                 if runs[loss, fraction]["status"] != "finished":
                     ax.set_xlabel(runs[loss, fraction]["status"], fontsize=9)
     for ax, words in zip(axes[0], titles, strict=True):

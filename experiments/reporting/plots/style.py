@@ -112,21 +112,21 @@ def new_figure(
 
 
 def panels(
-    fractions: Sequence[float], height: float, *, rows: int = 1, **options: Any
+    shown: Sequence[float | str], height: float, *, rows: int = 1, **options: Any
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Make a column of panels for each fraction, as many side by side as fit on a page.
+    """Make a column of panels for each fraction (or name), as many as fit on a page side by side.
 
     Args:
-        fractions: in the order of the columns.
+        shown: fractions or names, in the order of the columns.
         height: of a panel, in inches.
-        rows: panels of a fraction, one below the other.
+        rows: panels of a column, one below the other.
         **options: of `Figure.subplots`.
 
     Returns:
-        The figure, and per fraction its panels from top to bottom.
+        The figure, and per column its panels from top to bottom.
     """
-    columns = min(_COLUMNS, len(fractions))
-    lines = math.ceil(len(fractions) / columns)
+    columns = min(_COLUMNS, len(shown))
+    lines = math.ceil(len(shown) / columns)
     width = _WIDTH * max(columns, 1.9) / _COLUMNS
     figure, axes = new_figure(
         width, height * lines * rows + 0.5, lines * rows, columns, sharey="row", **options
@@ -135,8 +135,10 @@ def panels(
     for i in range(lines * columns):
         line, column = divmod(i, columns)
         mine = [axes[line * rows + row, column] for row in range(rows)]
-        if i < len(fractions):
-            mine[0].set_title(f"{percent(fractions[i])} foreground")
+        if i < len(shown):
+            name = shown[i]
+            title = name if isinstance(name, str) else f"{percent(name)} foreground"
+            mine[0].set_title(title)
             found.append(mine)
         else:
             for ax in mine:

@@ -171,6 +171,29 @@ def test_several_models_are_one_report(tmp_path, unsaved):
     assert set(wrong["model"]) == {"bias"}
 
 
+def test_the_table_says_who_won_and_how_many_runs_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.reporting.writer.pictures", lambda *_, **__: [])
+    config = study()
+    runs = _made_runs(config, lead=0.1)
+    for seed, status in ((1, "collapsed"), (2, "diverged")):
+        runs[7 + seed] = made_run(config, "dice", 0.05, seed, status=status, dice=0.0)
+    _write(tmp_path / "study", [config], runs)
+    write_report(tmp_path / "study")
+    page = (tmp_path / "study" / "report.html").read_text()
+    (table,) = re.findall(r'<table class="winners">.*?</table>', page, re.DOTALL)
+    rows = [
+        [re.sub("<[^>]+>", "", cell).strip() for cell in re.findall("<t[hd].*?</t[hd]>", row, re.S)]
+        for row in table.split("<tr>")[2:]
+    ]
+    # The mean of Dice is over the runs that trained.
+    trained = [run["metrics"]["dice"] for run in runs[7:] if run["status"] == "finished"]
+    bce, dice = rows
+    assert bce == ["BCE", "0.800", "–", "0 of 7"]
+    assert (dice[0], dice[1], dice[3]) == ("Dice", f"{np.mean(trained):.3f}", "2 of 7")
+    assert dice[2].startswith("no test: +0.098 [")
+    assert "both tuned: no test" in dice[2]
+
+
 def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
     """A study of one model, with the settings and the numbers that runs had at first."""
     config = study(seeds=3)
