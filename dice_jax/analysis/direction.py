@@ -250,7 +250,7 @@ def suggest_weight(
     parameters: Any = None,
     predict: Callable[[Any], jax.Array] | None = None,
 ) -> jax.Array:
-    r"""The λ for which two losses pull equally hard in first + λ·second.
+    r"""The λ at which first and λ·second have gradients of equal length.
 
     λ = ‖∇first‖/‖∇second‖, at the logits, or at a network's parameters if those are given. It holds
     for this batch and this moment only: as a network learns, the λ that balances Dice and

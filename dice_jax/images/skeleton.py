@@ -22,7 +22,7 @@ def soft_skeleton(
     iterations: int,
     where: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Soft skeleton of probabilities: what openings remove, erosion after erosion.
+    r"""Soft skeleton of probabilities: what an opening removes, summed over erosions.
 
     S ← S + max(0, (1 − S)·(x_k − open(x_k))) with x_0 = x, x_{k+1} = erode(x_k), for k = 0 …
     ``iterations``. An erosion is the minimum over the cross of neighbours, an opening an erosion

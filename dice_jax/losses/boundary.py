@@ -42,7 +42,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BoundarySums(ArraySums):
-    r"""What `boundary_loss` is a function of; made by `boundary_sums`.
+    r"""Sums for `boundary_loss`, made by `boundary_sums`.
 
     Args:
         product: Σ φ·p.
@@ -162,7 +162,7 @@ def _boundary_request(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HausdorffDistanceSums(ArraySums):
-    r"""What `hausdorff_distance_loss` is a function of; made by `hausdorff_distance_sums`.
+    r"""Sums for `hausdorff_distance_loss`, made by `hausdorff_distance_sums`.
 
     Args:
         error: Σ (p − y)²·(d_p^α + d_y^α).

@@ -29,7 +29,7 @@ __all__ = ["ClDiceSums", "cldice_loss", "cldice_sums"]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ClDiceSums(ArraySums):
-    r"""What `cldice_loss` is a function of; made by `cldice_sums`.
+    r"""Sums for `cldice_loss`, made by `cldice_sums`.
 
     Args:
         predicted_skeleton: ΣS_p.

@@ -179,7 +179,7 @@ def dice_index(
         smooth_denominator: if given, the s of the denominator, in pixels.
 
     Returns:
-        An array of the shape of ``sums``, in [0, 1]. 1 at 0/0 (nothing there, nothing claimed) and
+        An array of the shape of ``sums``, in [0, 1]. 1 at 0/0 (no foreground, none predicted) and
         where no pixel was counted.
 
     Raises:
@@ -339,7 +339,7 @@ def tversky_fraction(s: Overlap, alpha: jax.Array, beta: jax.Array) -> Fraction:
 def generalized_dice_index(
     sums: RegionSums, *, smooth: ArrayLike = 0.0, smooth_denominator: ArrayLike | None = None
 ) -> jax.Array:
-    r"""Generalised Dice index: one Dice over all classes, the rarer the heavier.
+    r"""Generalised Dice index: one Dice over all classes, in which rare ones weigh more.
 
     (Σ_c 2w_c I_c + s) / (Σ_c w_c (P_c + T_c) + s), with w_c = 1/T_c² scaled so that the largest
     finite weight is 1 (so that s counts pixels of the rarest class). An absent class takes that

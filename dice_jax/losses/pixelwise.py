@@ -206,7 +206,7 @@ def _top_k_cross_entropy_loss(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class UnifiedFocalSums(ArraySums):
-    r"""What `unified_focal_loss` is a function of; made by `unified_focal_sums`.
+    r"""Sums for `unified_focal_loss`, made by `unified_focal_sums`.
 
     All fields are [..., C]. What the classes share is the same for each.
 

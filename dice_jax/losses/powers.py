@@ -43,7 +43,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NoiseRobustDiceSums(ArraySums):
-    r"""What `noise_robust_dice_loss` is a function of; made by `noise_robust_dice_sums`.
+    r"""Sums for `noise_robust_dice_loss`, made by `noise_robust_dice_sums`.
 
     Args:
         error: Σ \|p − y\|^γ.
@@ -151,7 +151,7 @@ def _error_share(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DicePlusPlusSums(ArraySums):
-    r"""What `dice_plus_plus_loss` is a function of; made by `dice_plus_plus_sums`.
+    r"""Sums for `dice_plus_plus_loss`, made by `dice_plus_plus_sums`.
 
     Args:
         error: Σ(p(1 − y))^γ + Σ((1 − p)y)^γ.
@@ -254,9 +254,7 @@ def dice_plus_plus_loss(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SensitivitySpecificitySums(ArraySums):
-    r"""What `sensitivity_specificity_loss` is a function of.
-
-    Made by `sensitivity_specificity_sums`.
+    r"""Sums for `sensitivity_specificity_loss`, made by `sensitivity_specificity_sums`.
 
     Args:
         missed: Σ y(y − p)².
@@ -371,7 +369,7 @@ def _sensitivity_specificity(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SelfAdjustingDiceSums(ArraySums):
-    r"""What `self_adjusting_dice_loss` is a function of; made by `self_adjusting_dice_sums`.
+    r"""Sums for `self_adjusting_dice_loss`, made by `self_adjusting_dice_sums`.
 
     Args:
         error: Σ q(1 − y) + Σ(1 − q)y, with q = (1 − p)^α·p.

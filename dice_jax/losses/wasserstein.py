@@ -35,9 +35,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class WassersteinDiceSums(ArraySums):
-    r"""What `generalized_wasserstein_dice_loss` is a function of.
-
-    Made by `generalized_wasserstein_dice_sums`.
+    r"""Sums for `generalized_wasserstein_dice_loss`, made by `generalized_wasserstein_dice_sums`.
 
     Args:
         error: ΣW_i.

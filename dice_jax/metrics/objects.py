@@ -29,7 +29,7 @@ _THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
 
 @dataclasses.dataclass(frozen=True)
 class InstanceCounts:
-    """Objects found, claimed wrongly and missed; images merge by ``+``.
+    """How many objects were found, invented and missed; images merge by ``+``.
 
     Args:
         true_positives: predicted objects that match an object.
@@ -66,17 +66,17 @@ class InstanceCounts:
 
     @property
     def f1(self) -> float:
-        """2TP / (2TP + FP + FN); 1 where nothing is there and nothing was claimed."""
+        """2TP / (2TP + FP + FN); 1 if no object is true or predicted."""
         return self._share(2 * self.true_positives, self._wrong)
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP); 1 where nothing is there and nothing was claimed."""
+        """TP / (TP + FP); 1 if no object is true or predicted."""
         return self._share(self.true_positives, self.false_positives)
 
     @property
     def recall(self) -> float:
-        """TP / (TP + FN); 1 where nothing is there and nothing was claimed."""
+        """TP / (TP + FN); 1 if no object is true or predicted."""
         return self._share(self.true_positives, self.false_negatives)
 
     @property
@@ -96,7 +96,7 @@ class InstanceCounts:
 
     @property
     def panoptic_quality(self) -> float:
-        """Σ IoU / (TP + FP/2 + FN/2); 1 where nothing is there and nothing was claimed."""
+        """Σ IoU / (TP + FP/2 + FN/2); 1 if no object is true or predicted."""
         if not self.true_positives:
             return self.f1
         return self.segmentation_quality * self.recognition_quality
@@ -233,7 +233,7 @@ def instance_f1(
             `instance_counts`.
 
     Returns:
-        The scores, one number per image; 1 where nothing is there and nothing was claimed.
+        The scores, one number per image; 1 if no object is true or predicted.
 
     Raises:
         ImportError: if the threshold is below ½ and SciPy is not installed.
@@ -282,7 +282,7 @@ def panoptic_quality(
             `instance_counts`.
 
     Returns:
-        The scores, one number per image; 1 where nothing is there and nothing was claimed.
+        The scores, one number per image; 1 if no object is true or predicted.
 
     Raises:
         ImportError: if the threshold is below ½ and SciPy is not installed.
@@ -334,7 +334,7 @@ def instance_average_precision(
             `instance_counts`.
 
     Returns:
-        The scores, one number per image; 1 where nothing is there and nothing was claimed.
+        The scores, one number per image; 1 if no object is true or predicted.
 
     Raises:
         ImportError: if a threshold is below ½ and SciPy is not installed.

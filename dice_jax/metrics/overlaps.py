@@ -28,20 +28,20 @@ def _share(part: jax.Array, rest: jax.Array, otherwise: jax.Array) -> jax.Array:
 
 
 def _agrees(sums: RegionSums) -> jax.Array:
-    """1 where nothing is there and nothing is claimed, 0 elsewhere."""
+    """1 where there is no foreground and none was predicted, 0 elsewhere."""
     nothing = (sums.target == 0) & (sums.prediction == 0)
     return nothing.astype(sums.dtype)
 
 
 @takes_sums
 def precision(sums: RegionSums) -> Scores:
-    """Precision of each region: the part of what was claimed that is there, TP/(TP + FP).
+    """Precision of each region: the part of the predicted foreground that is right, TP/(TP + FP).
 
     Args:
         sums: of a hard mask (`region_sums` of booleans).
 
     Returns:
-        The scores. Where nothing was claimed: 1 if nothing is there, 0 otherwise.
+        The scores. Where no foreground was predicted: 1 if there is none, 0 otherwise.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`.
@@ -63,13 +63,13 @@ def precision(sums: RegionSums) -> Scores:
 
 @takes_sums
 def recall(sums: RegionSums) -> Scores:
-    """Recall (sensitivity) of each region: the part of what is there that was found, TP/(TP + FN).
+    """Recall (sensitivity) of each region: the part of the foreground that was found, TP/(TP + FN).
 
     Args:
         sums: of a hard mask (`region_sums` of booleans).
 
     Returns:
-        The scores. Where nothing is there: 1 if nothing was claimed, 0 otherwise.
+        The scores. Where there is no foreground: 1 if none was predicted, 0 otherwise.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`.
@@ -129,7 +129,7 @@ def f_beta(sums: RegionSums, *, beta: ArrayLike) -> Scores:
         beta: β > 0: how many times as much recall counts as precision. 1 is Dice.
 
     Returns:
-        The scores; 1 where nothing is there and nothing was claimed.
+        The scores; 1 where there is no foreground and none was predicted.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`, or ``beta`` is missing or not a number.
@@ -157,13 +157,13 @@ def f_beta(sums: RegionSums, *, beta: ArrayLike) -> Scores:
 
 @takes_sums
 def volume_bias(sums: RegionSums) -> Scores:
-    """Relative volume bias of each region, (P − T)/T: positive where too much was claimed.
+    """Relative volume bias of each region, (P − T)/T: positive where too much was predicted.
 
     Args:
         sums: of a hard mask, or of probabilities (the soft volume).
 
     Returns:
-        The scores. Where nothing is there: 0 if nothing was claimed, infinite otherwise.
+        The scores. Where there is no foreground: 0 if none was predicted, infinite otherwise.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`.
@@ -195,7 +195,7 @@ def absolute_volume_difference(sums: RegionSums, *, pixel_volume: ArrayLike = 1.
             sizes.
 
     Returns:
-        The scores; 0 where nothing is there and nothing was claimed.
+        The scores; 0 where there is no foreground and none was predicted.
 
     Raises:
         TypeError: if ``sums`` is not `RegionSums`, or ``pixel_volume`` is not a number.

@@ -39,7 +39,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How sure the predictions were and how often they were right, bin by bin of probability.
+    """Predicted probabilities and how often they were right, in bins of probability.
 
     Sums, so that batches merge by ``+``.
 
@@ -221,7 +221,7 @@ def adaptive_calibration_error(
     axis: checks.Axis = None,
     where: ArrayLike | None = None,
 ) -> Scores:
-    r"""Adaptive calibration error: the expected one over bins that hold equally many pixels.
+    r"""Adaptive calibration error: over bins that hold equally many pixels.
 
     The mean over bins of \|frequency − mean probability\|, the pixels sorted by their probability
     and cut into bins of equal weight. A pixel at a cut counts in both bins, by its shares. Pixels
@@ -260,7 +260,7 @@ def adaptive_calibration_error(
 
 
 def top_label(probabilities: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Reduce several classes to the top one: its probability, and whether it is the label.
+    """Reduce several classes to the most probable one, and say whether it is the label.
 
     What the calibration metrics take for a softmax:
     ``expected_calibration_error(*top_label(probabilities, labels))``.

@@ -63,9 +63,9 @@ class Average:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Scores:
-    """A metric of each region, and which regions were there.
+    """A metric of each region, and which regions are present.
 
-    ``scores.mean()`` averages the regions that were there. An index takes some of the regions:
+    ``scores.mean()`` averages the regions that are present. An index takes some of the regions:
     ``scores[..., 1:]`` leaves out the first class. `len` and iteration go along the first axis.
     ``float(scores)`` and ``f"{scores:.3f}"`` are for a single region. ``np.asarray(scores)`` is
     ``scores.value``; functions of NumPy and JAX that would average absent regions raise an error.
@@ -93,7 +93,7 @@ class Scores:
         return self.value.shape
 
     def average(self, axis: checks.Axis = None, *, absent: bool = False) -> Average:
-        """Sum the scores of the regions that were there, to be merged with other batches'.
+        """Sum the scores of the regions that are present, to be merged with other batches'.
 
         Args:
             axis: the axes to average over; ``None`` for all.
@@ -108,7 +108,7 @@ class Scores:
         return Average(jnp.sum(kept, axes), jnp.sum(counted, axes), jnp.sum(~self.present, axes))
 
     def mean(self, axis: checks.Axis = None, *, absent: bool = False) -> jax.Array:
-        """Average the scores of the regions that were there.
+        """Average the scores of the regions that are present.
 
         Args:
             axis: the axes to average over; ``None`` for all.
@@ -127,7 +127,7 @@ class Scores:
         return self.average(axis, absent=absent).mean
 
     def with_worst(self, worst: ArrayLike) -> Scores:
-        """Put a finite number for infinite scores, and count those regions.
+        """Replace infinite scores by a finite number, and count those regions.
 
         A distance is infinite where an object was missed, and where one was invented. With a
         worst value, such as `image_diagonal`, both count and the mean exists.
@@ -222,7 +222,7 @@ _AS_ARRAY = (
 
 
 def of_regions(values: jax.Array, sums: RegionSums) -> Scores:
-    """Say with an index which regions were there: those with a target.
+    """Make `Scores` of an index: the regions with a target are present.
 
     Args:
         values: an index of ``sums``, one number per region.

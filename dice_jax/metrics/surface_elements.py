@@ -122,8 +122,8 @@ def area_weighted_hausdorff_distance(
 ) -> Scores:
     """Hausdorff distance of surface elements, or a percentile of it by area.
 
-    The larger one of the two directed distances, each the smallest one of which elements with at
-    least ``percentile`` percent of a surface's area are not further from the other surface.
+    The larger one of the two directed distances. Each is the smallest distance d such that at
+    least ``percentile`` percent of one surface's area lies within d of the other surface.
     Elements are as in `area_weighted_surface_dice`; `hausdorff_distance` is that of pixels. With
     95 it is the HD95 of DeepMind's ``surface-distance``, and of challenges that use it.
 

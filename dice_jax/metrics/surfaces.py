@@ -42,9 +42,9 @@ def hausdorff_distance(
 
     The larger one of the two directed distances, each a percentile (linear between neighbours) of
     the distances from one surface's pixels to the other surface. A surface is the mask's pixels
-    with a background neighbour along an axis, or at the image's edge. Arguments that are not traced
-    are padded with background to one of a few sizes, which changes no distance, so that images of
-    other shapes need no other program.
+    with a background neighbour along an axis, or at the image's edge. Masks that are not traced
+    are padded with background to one of a few sizes. This changes no distance, and most new shapes
+    need no new compilation.
 
     Args:
         prediction: [...], boolean or integer: not 0 is foreground.

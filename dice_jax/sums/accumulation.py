@@ -43,9 +43,9 @@ def accumulated_value_and_grad(
     whole batch in one piece within rounding, with the memory of one microbatch, and costs about
     4/3 of ordinary accumulation, whose average of the microbatches' losses is another loss.
 
-    What depends on more than its own microbatch is out of reach: batch normalisation that sees
-    the whole batch. What is random must be the same in both passes: carry the dropout key in the
-    microbatch. ``docs/scale.md`` shows the way for both. On a CPU, XLA runs convolutions inside a
+    A microbatch must not depend on the others, as batch normalisation over the whole batch does.
+    Random numbers must be the same in both passes: carry the dropout key in the microbatch.
+    ``docs/scale.md`` shows both. On a CPU, XLA runs convolutions inside a
     loop slowly: there, wrap the function in `with_canonical_convolutions`.
 
     Args:
