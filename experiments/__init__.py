@@ -9,6 +9,7 @@ The rooms are images, learning, runs, analysis and reporting; each may import th
 """
 
 from experiments.api import compare as compare
+from experiments.api import contrasts as contrasts
 from experiments.api import figures as figures
 from experiments.api import findings as findings
 from experiments.api import predictions as predictions

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.analysis.contrasts import contrast_table
+from experiments.analysis.contrasts import contrasts as contrasts_of
 from experiments.analysis.model_runs import read_models
 from experiments.analysis.tables import runs_table, summary_table
 from experiments.config import StudyConfig
@@ -25,7 +27,7 @@ from experiments.runs.notices import notices
 from experiments.runs.progress import Progress, for_this_terminal
 from experiments.runs.study import run_study
 
-__all__ = ["compare", "figures", "findings", "predictions", "run", "summary"]
+__all__ = ["compare", "contrasts", "figures", "findings", "predictions", "run", "summary"]
 
 
 def run(
@@ -93,6 +95,20 @@ def compare(
 def summary(out: str | Path = "runs/quick") -> pd.DataFrame:
     """Return the summary of a study's directory: one row per loss, fraction and model."""
     return summary_table(runs_table(load_runs(Path(out))))
+
+
+def contrasts(out: str | Path = "runs/quick") -> pd.DataFrame:
+    """Say who won, by how much and how sure, at the learning rates that were chosen.
+
+    Args:
+        out: the study's directory.
+
+    Returns:
+        One row per pair of losses, pair of thresholds and fraction: the paired difference in test
+        Dice where neither run collapsed or diverged, a verdict, how often each loss's runs failed,
+        and the smallest margin within which the two are equivalent.
+    """
+    return contrast_table(c for model in read_models(Path(out)) for c in contrasts_of(model))
 
 
 def findings(out: str | Path = "runs/quick") -> dict[str, list[str]]:
