@@ -5,10 +5,20 @@ import re
 import numpy as np
 import pytest
 
-from tests.parity import pages, peers
+from tests.parity import images, pages, peers
 from tests.parity.recorded import read
 
 LINES = pages.lines()
+# Labels without foreground, or with nothing to count.
+SHAPE = images.PIXELS
+NOTHING = {
+    "softmax": {"labels": np.zeros(SHAPE, np.int32)},
+    "absent": {"labels": np.zeros(SHAPE, np.int32)},
+    "missing": {"labels": np.zeros(SHAPE, np.int32)},
+    "ignore": {"labels": np.full(SHAPE, 255, np.int32)},
+    "binary": {"targets": np.zeros(SHAPE, np.int32)},
+    "binary_ignore": {"targets": np.full(SHAPE, 255, np.int32)},
+}
 every_line = pytest.mark.parametrize("line", LINES, ids=lambda line: line.id)
 
 
@@ -95,6 +105,20 @@ def test_the_defaults_on_the_front_page_are_lines_of_the_pages():
         code = pages.CODE.findall(here)[0]
         page = titles[library.split()[0]]
         assert any(code in line.ours for line in pages.of(page)), row
+
+
+WEIGHS = re.compile(r"weighted\(|safe_mean|average\(|log\(|kept\.mean| > 0")
+WEIGHING = [line for line in LINES if line.kind in NOTHING and WEIGHS.search(line.ours)]
+
+
+@pytest.mark.parametrize("line", WEIGHING, ids=lambda line: line.id)
+def test_a_loss_is_finite_without_foreground_and_where_everything_is_ignored(line, monkeypatch):
+    """The lines that weigh, count or take a logarithm; the others are single losses."""
+    drawn = images.images(line.kind) | NOTHING[line.kind]
+    monkeypatch.setattr(peers, "images", lambda kind: drawn)
+    value, gradients = peers.here(line)
+    for numbers in (value, *gradients):
+        assert np.isfinite(numbers).all()
 
 
 def test_a_wrong_smoothing_would_be_seen():
