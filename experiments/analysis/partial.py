@@ -12,10 +12,18 @@ from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import Interval
 from experiments.analysis.tables import score_interval
 
-__all__ = ["OverSome", "SizeRecall", "over_some", "partial_table", "recall_by_size", "size_table"]
+__all__ = [
+    "PARTIAL_METRICS",
+    "OverSome",
+    "SizeRecall",
+    "over_some",
+    "partial_table",
+    "recall_by_size",
+    "size_table",
+]
 
 # Distances need foreground and a prediction; false positives need an image without foreground.
-_METRICS = (
+PARTIAL_METRICS = (
     "hd95", "hd95_tuned", "surface_dice", "surface_dice_tuned", "empty_false_positive_share",
     "empty_false_positive_share_tuned", "empty_false_positive_share_pool_tuned",
 )  # fmt: skip
@@ -44,8 +52,7 @@ def over_some(model: ModelRuns, loss: str, fraction: float, metric: str) -> Over
     A mean that leaves out failed runs flatters their loss unless it says so: a run that predicts
     nothing has no distance.
     """
-    cell = model.cell(loss, fraction)
-    trained = [run for run in cell if run["status"] == "finished"]
+    cell, trained = model.cell(loss, fraction), model.trained(loss, fraction)
     values = np.array([_number(run["metrics"].get(metric)) for run in trained])
     counted = [run for run, value in zip(trained, values, strict=True) if not np.isnan(value)]
     of_empty = metric.startswith("empty_")
@@ -82,7 +89,7 @@ def partial_table(models: Iterable[ModelRuns]) -> pd.DataFrame:
     """Lay out the scores that only some images have, one row per arm and score."""
     rows = []
     for model, loss, fraction in _cells(models):
-        for metric in filter(model.has, _METRICS):
+        for metric in filter(model.has, PARTIAL_METRICS):
             found = over_some(model, loss, fraction, metric)
             rows.append(
                 {
@@ -125,9 +132,7 @@ def recall_by_size(model: ModelRuns, loss: str, fraction: float) -> list[SizeRec
     Every run counts the same, whatever number of objects of a size it has.
     """
     found: dict[float, list[tuple[float, float, int]]] = {}
-    for run in model.cell(loss, fraction):
-        if run["status"] != "finished":
-            continue
+    for run in model.trained(loss, fraction):
         by_size = run.get("size_recall") or {"size": []}
         columns = (by_size.get(name, []) for name in ("recall", "recall_tuned", "objects"))
         for size, *row in zip(by_size["size"], *columns, strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from experiments.analysis.partial import PARTIAL_METRICS
 from experiments.analysis.statistics import LEAST_SEEDS, Interval
 from experiments.learning.arms import options_of
 from experiments.runs.progress import duration
@@ -125,6 +126,7 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "LEAST_SEEDS": LEAST_SEEDS,
+        "PARTIAL_METRICS": PARTIAL_METRICS,
         "MODEL_NAMES": MODEL_NAMES,
         "THRESHOLDS": THRESHOLDS,
         "separator": _separator,

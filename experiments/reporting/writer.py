@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from PIL import Image
 from experiments.analysis.contrasts import baseline_of, primary_loss, thresholds_of
 from experiments.analysis.estimands import estimands_table
 from experiments.analysis.model_runs import ModelRuns, read_models
+from experiments.analysis.partial import PARTIAL_METRICS, over_some
 from experiments.analysis.tables import runs_table, summary_table
 from experiments.errors import ConfigError
 from experiments.files import write_whole
@@ -59,6 +61,7 @@ _COLUMNS = {
     "ece": "calibration error",
     "brier": "Brier score",
     "empty_false_positive_share": "empty images with findings",
+    "empty_false_positive_share_tuned": "the same, tuned",
 }
 _CLASS_COLUMNS = {
     "dice": "mean Dice",
@@ -143,6 +146,8 @@ def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str
             "drawn": len(drawn(config.losses)),
             "model": model,
             "mean": mean_of(model),
+            "over": functools.partial(over_some, model),
+            "over_some": any(model.has(name) for name in PARTIAL_METRICS),
             "columns": {name: words for name, words in wanted.items() if model.has(name)},
         }
 

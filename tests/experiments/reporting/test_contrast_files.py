@@ -50,8 +50,11 @@ def test_a_notebook_gets_the_same_contrasts(finished, tables):
     assert table["verdict"].tolist() == written["verdict"].tolist()
 
 
-def test_images_and_objects_are_counted(tables):
+def test_images_and_objects_are_counted(finished, tables):
     partial = tables["partial"]
+    page = (finished / "report.html").read_text()
+    for row in partial[partial["metric"].isin(["hd95", "surface_dice"])].itertuples():
+        assert f"{row.images} of {row.images_there} images" in page
     assert (partial["images"] <= partial["images_there"]).all()
     assert (partial["mean_runs"] <= partial["runs"]).all()
     assert (partial["images_there"] == TINY.test_images * TINY.seeds).all()
