@@ -20,7 +20,8 @@ The life of a pass:
                 a TPU, many pixels         tpu_blocks.blocked: blocks that stay on the chip
                 a TPU, if asked for        tpu_kernel.in_kernel: a Pallas kernel for any PixelOp
                 GPU                        fused_xla.rematerialized: one expression behind a
-                                           barrier, so that XLA stores nothing for the derivative
+                                           barrier, so that XLA stores nothing for the derivative;
+                                           sums as `gpu_sums` says, so that they share little
                 a matrix product inside    tpu_blocks.blocked on any platform, where a CPU does not
                                            tile: its result must not be stored for the image
                 several devices under      fused_xla.fused: one expression, which the compiler

@@ -8,23 +8,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dice_jax._pass.op import Arrays, PixelOp, summed, total
+from dice_jax._pass.gpu_sums import for_gpu_sums, summed_together
+from dice_jax._pass.op import Arrays, PixelOp, Result, summed, total
 
 __all__ = ["fused", "rematerialized"]
 
 
 def fused(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
     """Compute everything in one expression."""
-    ndim = len(op.shape)
 
     def of_region(*blocks: jax.Array) -> Arrays:
-        values = op(-1, *blocks)
-        return tuple(
-            total(value, tuple(range(value.ndim - result.trailing)))
-            if not (result.pixel or result.reduced)
-            else value
-            for value, result in zip(values, op.results, strict=True)
-        )
+        return _summed_apart(op(-1, *blocks), op.results)
+
+    return _by_regions(op, of_region, arguments)
+
+
+def _summed_apart(values: Arrays, results: Sequence[Result]) -> Arrays:
+    return tuple(
+        total(value, tuple(range(value.ndim - result.trailing)))
+        if not (result.pixel or result.reduced)
+        else value
+        for value, result in zip(values, results, strict=True)
+    )
+
+
+def _by_regions(
+    op: PixelOp, of_region: Callable[..., Arrays], arguments: Sequence[jax.Array]
+) -> Arrays:
+    ndim = len(op.shape)
 
     # The function of one region is mapped over the batch axes where they lie: nothing is moved.
     function: Callable[..., Any] = of_region
@@ -66,4 +77,13 @@ def rematerialized(op: PixelOp, arguments: Sequence[jax.Array]) -> Arrays:
     XLA:GPU would notice that a pass and its derivative compute the same numbers at every pixel, and
     would store an image of them for the derivative. The barrier hides this from it.
     """
-    return fused(op, jax.lax.optimization_barrier(tuple(arguments)))
+    arguments = jax.lax.optimization_barrier(tuple(arguments))
+    if any(result.pixel or result.reduced for result in op.results):
+        return fused(op, arguments)
+
+    def of_region(*blocks: jax.Array) -> Arrays:
+        with for_gpu_sums():
+            values = op(-1, *blocks)
+        return summed_together(values, [result.trailing for result in op.results])
+
+    return _by_regions(op, of_region, arguments)
