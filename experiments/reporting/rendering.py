@@ -38,13 +38,14 @@ _NAMES = {"bce": "BCE", "ce": "CE", "balanced_bce": "balanced BCE"}
 
 
 def label(loss: str) -> str:
-    """Write an arm's name for people, for example ``"Squared Dice + BCE"``, ``"Dice, clip 1"``."""
+    """Write an arm's name for people, for example ``"Squared Dice + BCE"``, ``"Dice (clip 1)"``."""
     loss, options = options_of(loss)
     parts = [
         _NAMES.get(p, p.replace("_", " ").replace("dice", "Dice").replace("tversky", "Tversky"))
         for p in loss.split("+")
     ]
-    return ", ".join([capitalised(" + ".join(parts)), *(f"{k} {v}" for k, v in options.items())])
+    own = ", ".join(f"{key} {value}" for key, value in options.items())
+    return capitalised(" + ".join(parts)) + (f" ({own})" if own else "")
 
 
 def capitalised(words: str) -> str:

@@ -49,7 +49,10 @@ def strip(model: ModelRuns) -> Figure | None:
         images = next(e for (_, f), e in found.items() if f == rows[0][0]).shape[1]
         rows = [(rows[0][0], i) for i in range(min(images, _ROWS))]
     height, width = next(iter(found.values())).shape[2:]
-    titles = [words.replace(", ", "\n") for words in ("image", "mask", *map(label, losses))]
+    titles = [
+        words.replace(" (", "\n(").replace(", ", ",\n")
+        for words in ("image", "mask", *map(label, losses))
+    ]
     columns, lines = len(titles), max(words.count("\n") for words in titles)
     runs = {key: _first_run(model, *key) for key in found}
     failures = any(runs[loss, f]["status"] != "finished" for loss, f in found if loss in losses)

@@ -119,7 +119,7 @@ def test_many_variants_are_drawn_in_rows_and_one_of_each_in_lines():
     (ax,) = plots.dice_against_fraction(model).axes
     assert len(ax.get_yticklabels()) == 14
     (ax,) = plots.learning_curves(model).axes
-    assert ax.get_legend_handles_labels()[1] == ["Dice, clip 1", "BCE, clip 1"]
+    assert ax.get_legend_handles_labels()[1] == ["Dice (clip 1)", "BCE (clip 1)"]
     looks = {look_of(losses, loss) for loss in losses}
     assert len(looks) == 14
 

@@ -14,7 +14,7 @@ def test_losses_have_names():
 
 
 def test_an_arm_is_named_with_what_it_sets_for_itself():
-    assert label("dice+bce,clip=1,rate=0.033") == "Dice + BCE, clip 1, rate 0.033"
+    assert label("dice+bce,clip=1,rate=0.033") == "Dice + BCE (clip 1, rate 0.033)"
 
 
 def test_fractions_are_percentages():
