@@ -95,8 +95,8 @@ def calibration(
 
     Args:
         probabilities: [...], floating in [0, 1], of the foreground. For several classes: of each
-            class against ``labels[..., None] == jnp.arange(C)`` (a label that does not exist counts as
-            none of them, without a warning), or of the top class (`top_label`).
+            class against ``labels[..., None] == jnp.arange(C)`` (a label that does not exist counts
+            as none of them, without a warning), or of the top class (`top_label`).
         targets: the same shape: boolean, integer 0/1, or floating in [0, 1].
         bins: how many bins; bin b holds b/bins <= p < (b + 1)/bins, the last one 1 too.
         axis: the axes that one region runs over; ``None`` pools everything.
