@@ -94,7 +94,9 @@ def volume_bias(model: ModelRuns) -> Figure | None:
                     ax.plot(bias.value, place, "k|", ms=13, mew=1.6, label="C15: the optimum")
         share_range(panels, -1.05)
         low, high = panels[0].get_xlim()
-        ticks = [t for t in _BIAS_TICKS if low <= t <= high]
+        # Beyond ± 0.1 there is no room for the ticks near 0.
+        least = 0.1 if max(-low, high) > 0.15 else 0
+        ticks = [t for t in _BIAS_TICKS if low <= t <= high and (not t or abs(t) >= least)]
         for ax in panels:
             # Symmetric and linear near 0: one bad run must not flatten the others.
             ax.set_xscale("symlog", linthresh=0.1)
