@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,26 +152,20 @@ def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str
 
 
 def _written(picture: Picture, directory: Path) -> dict[str, Any]:
-    """Write a figure as PNG and SVG, and describe it for the page, which holds the smaller one."""
+    """Write a figure as PNG and SVG, and describe it for the page."""
     picture.figure.draw_without_rendering()
     # The layout is computed once: it takes longer than drawing.
     picture.figure.set_layout_engine("none")
     saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
     for kind, content in saved.items():
         write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
-    kind = min(saved, key=lambda kind: len(saved[kind]))
-    form = {"png": "image/png", "svg": "image/svg+xml"}[kind]
     return {
         "name": picture.name,
         "title": picture.title,
         "caption": picture.caption,
-        "source": f"data:{form};base64,{base64.b64encode(saved[kind]).decode()}",
+        "webp": base64.b64encode(_webp(saved["png"])).decode(),
         "width": round(picture.figure.get_size_inches()[0] * _INCH),
     }
-
-
-def _rounded(path: re.Match[bytes]) -> bytes:
-    return re.sub(rb"(\d+\.\d\d)\d+", rb"\1", path[0])
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
@@ -182,10 +175,17 @@ def _saved(figure: Figure, kind: str) -> bytes:
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
     if kind == "svg":
-        # A hundredth of a point is enough for a path.
-        return re.sub(rb'(?<= d=")[^"]*', _rounded, buffer.getvalue())
+        return buffer.getvalue()
     with Image.open(buffer) as picture:
         colours = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     colours.save(buffer, "png", dpi=(_DPI, _DPI), optimize=True)
+    return buffer.getvalue()
+
+
+def _webp(png: bytes) -> bytes:
+    """Compress a picture once more, without loss: it is smaller than the PNG and the SVG."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(buffer, "webp", lossless=True)
     return buffer.getvalue()

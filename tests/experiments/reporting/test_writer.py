@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from experiments.api import figures, findings, predictions, summary
 from experiments.errors import ConfigError
@@ -30,13 +32,14 @@ def test_every_figure_is_written_and_inlined(finished, page):
         "gradient_share", "gradient_ratio", "trajectories", "examples", "volume_bias", "surfaces",
         "strip",
     }  # fmt: skip
-    inlined = [base64.b64decode(x) for x in re.findall(r'src="data:[^;]*;base64,([^"]*)"', page)]
-    # The smaller one of the two files.
-    written = {
-        name: min((finished / "figures").glob(f"{name}.*"), key=lambda path: path.stat().st_size)
-        for name in names
-    }
-    assert sorted(inlined) == sorted(path.read_bytes() for path in written.values())
+    inlined = re.findall(r'src="data:image/webp;base64,([^"]*)"', page)
+    assert len(inlined) == len(names)
+    # The page holds the pixels of the files, and is small.
+    strip = Image.open(io.BytesIO(base64.b64decode(inlined[0])))
+    written = Image.open(finished / "figures" / "strip.png").convert("RGB")
+    assert np.array_equal(np.asarray(strip), np.asarray(written))
+    assert len(page) < 1.5e6
+    assert {path.stem for path in finished.glob("figures/*.svg")} == names
     printed = {path.stem: path.read_bytes() for path in finished.glob("figures/*.png")}
     assert set(printed) == names
     assert all(png.startswith(b"\x89PNG") and len(png) > 5000 for png in printed.values())
@@ -129,6 +132,7 @@ def _made_runs(config, lead=0.0, **changes):
 def unsaved(monkeypatch):
     """Figures are drawn, and not rendered."""
     monkeypatch.setattr("experiments.reporting.writer._saved", lambda figure, kind: kind.encode())
+    monkeypatch.setattr("experiments.reporting.writer._webp", lambda png: png)
 
 
 def test_several_models_are_one_report(tmp_path, unsaved):
