@@ -44,10 +44,12 @@ def strip(model: ModelRuns) -> Figure | None:
     if not there:
         return None
     places = dict.fromkeys([there[0], there[len(there) // 2], there[-1]])
-    rows = [(fraction, 0) for fraction in places]
-    if len(rows) == 1:
-        images = next(e for (_, f), e in found.items() if f == rows[0][0]).shape[1]
-        rows = [(rows[0][0], i) for i in range(min(images, _ROWS))]
+    rows = []
+    for fraction in places:
+        masks = next(e for (_, f), e in found.items() if f == fraction)[1]
+        # Images with foreground come first.
+        images = sorted(range(len(masks)), key=lambda i, masks=masks: not masks[i].any())
+        rows += [(fraction, i) for i in images[: _ROWS if len(places) == 1 else 1]]
     height, width = next(iter(found.values())).shape[2:]
     titles = [
         words.replace(" (", "\n(").replace(", ", ",\n")
