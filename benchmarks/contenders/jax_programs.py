@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import numpy as np
 
 from benchmarks.contenders.objectives import Objective
 from benchmarks.harness import memory
-from benchmarks.harness.case import Builder, Contender, Result, Unavailable
+from benchmarks.harness.case import Builder, Case, Contender, Result, Unavailable
 from benchmarks.harness.problems import Problem
 from benchmarks.harness.repetition import repeat, repetitions
 
@@ -23,6 +24,7 @@ __all__ = [
     "figures",
     "least_copy",
     "one_activation",
+    "only_on",
     "optax_loss",
     "require_optax",
 ]
@@ -207,3 +209,28 @@ def least_copy(problem: Problem) -> Builder:
         return Contender(call=call, amount=repetitions())
 
     return build
+
+
+def only_on(platform: str, case: Case) -> Case:
+    """Skip a row where JAX does not run on a platform.
+
+    Args:
+        platform: ``"gpu"`` or ``"tpu"``.
+        case: the row.
+
+    Returns:
+        The row; elsewhere, its contenders are unavailable.
+    """
+
+    def gated(builder: Builder) -> Builder:
+        def build() -> Contender:
+            if jax.default_backend() != platform:
+                raise Unavailable(
+                    f"JAX runs on a {jax.default_backend().upper()}, not on a {platform.upper()}"
+                )
+            return builder()
+
+        return build
+
+    builders = {name: gated(builder) for name, builder in case.builders.items()}
+    return dataclasses.replace(case, builders=builders)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,14 @@ from benchmarks.harness.problems import Problem
 from benchmarks.harness.targets import H100, TPU_V5E, Target
 from benchmarks.harness.traffic import traffic
 
-__all__ = ["GPU_COMPILED", "TPU_COMPILED", "compiled_figures", "program_figures"]
+__all__ = [
+    "GPU_COMPILED",
+    "TPU_COMPILED",
+    "TPU_IMAGES",
+    "accelerator_rows",
+    "compiled_figures",
+    "program_figures",
+]
 
 # An instruction goes over the image if it moves more than this share of the least bytes.
 _OVER_THE_IMAGE = 1 / 200
@@ -100,29 +107,32 @@ def _case(target: Target, name: str, objective: Objective, problem: Problem, dty
     return Case(name=name, work=work, builders=builders, ours=ours)
 
 
-def _cases(
-    target: Target,
-    prefix: str,
-    images: dict[int | None, tuple[int, ...]],
-    settings: Settings,
-) -> Sequence[Case]:
-    cases = []
+def accelerator_rows(
+    images: Mapping[int | None, tuple[int, ...]], settings: Settings
+) -> Iterator[tuple[str, Objective, Problem, Any]]:
+    """List the losses and sizes of an accelerator's rows.
+
+    Args:
+        images: the pixels for each number of classes; ``None`` for a sigmoid.
+        settings: of the run.
+
+    Yields:
+        The end of the row's name, the loss, its sizes, and the type of the logits.
+    """
     for dtype in (jnp.float32, jnp.bfloat16):
         for classes, pixels in images.items():
             if settings.quick and (classes not in (2, 4) or dtype != jnp.float32):
                 continue
             objective = SIGMOID_DICE_BCE if classes is None else SOFTMAX_DICE_CE
-            words = [prefix, objective.name]
+            words = [objective.name]
             words += [f"c{classes}"] * (classes is not None)
             words += ["bfloat16"] * (dtype == jnp.bfloat16)
-            problem = Problem(pixels, classes)
-            cases.append(_case(target, "-".join(words), objective, problem, dtype))
-    return cases
+            yield "-".join(words), objective, Problem(pixels, classes), dtype
 
 
 _TPU_BATCH = (64, 256, 256)
-_TPU_IMAGES: dict[int | None, tuple[int, ...]] = dict.fromkeys((2, 3, 4, 8, 32), _TPU_BATCH)
-_TPU_IMAGES |= {104: (16, 256, 256), None: _TPU_BATCH}
+TPU_IMAGES: dict[int | None, tuple[int, ...]] = dict.fromkeys((2, 3, 4, 8, 32), _TPU_BATCH)
+TPU_IMAGES |= {104: (16, 256, 256), None: _TPU_BATCH}
 # Of `benchmarks.families.gpu`, where it has them.
 _GPU_IMAGES: dict[int | None, tuple[int, ...]] = {
     classes: (batch, 512, 512)
@@ -131,11 +141,13 @@ _GPU_IMAGES: dict[int | None, tuple[int, ...]] = {
 
 
 def _tpu_cases(settings: Settings) -> Sequence[Case]:
-    return _cases(TPU_V5E, "tpu", _TPU_IMAGES, settings)
+    rows = accelerator_rows(TPU_IMAGES, settings)
+    return [_case(TPU_V5E, f"tpu-{name}", *row) for name, *row in rows]
 
 
 def _gpu_cases(settings: Settings) -> Sequence[Case]:
-    return _cases(H100, "gpu", _GPU_IMAGES, settings)
+    rows = accelerator_rows(_GPU_IMAGES, settings)
+    return [_case(H100, f"gpu-{name}", *row) for name, *row in rows]
 
 
 _TITLE = "Compiled for {}, not run: traffic through the device's memory over the least bytes"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-import jax
-
+from benchmarks.contenders.jax_programs import only_on
 from benchmarks.contenders.objectives import (
     SIGMOID_DICE,
     SIGMOID_DICE_BCE,
@@ -15,7 +13,7 @@ from benchmarks.contenders.objectives import (
 )
 from benchmarks.families.half import half_case
 from benchmarks.families.pixels import pixel_case
-from benchmarks.harness.case import Builder, Case, Contender, Family, Settings, Unavailable
+from benchmarks.harness.case import Case, Family, Settings
 from benchmarks.harness.problems import Problem
 
 __all__ = ["GPU"]
@@ -23,19 +21,6 @@ __all__ = ["GPU"]
 # A quarter of a gigabyte of logits and more: several times the cache of the largest cards.
 _SOFTMAX = {2: (128, 512, 512), 3: (64, 512, 512), 4: (64, 512, 512), 32: (16, 512, 512)}
 _SIGMOID = (512, 512, 512)
-
-
-def _on_a_gpu(case: Case) -> Case:
-    def gated(builder: Builder) -> Builder:
-        def build() -> Contender:
-            if jax.default_backend() != "gpu":
-                raise Unavailable(f"JAX runs on {jax.default_backend()}, not on a GPU")
-            return builder()
-
-        return build
-
-    builders = {name: gated(builder) for name, builder in case.builders.items()}
-    return dataclasses.replace(case, builders=builders)
 
 
 def _cases(_: Settings) -> Sequence[Case]:
@@ -50,7 +35,7 @@ def _cases(_: Settings) -> Sequence[Case]:
         for objective in (SIGMOID_DICE, SIGMOID_DICE_BCE)
     ]
     cases.append(half_case("gpu-half-dice-ce-c4", SOFTMAX_DICE_CE, Problem(_SOFTMAX[4], 4)))
-    return [_on_a_gpu(case) for case in cases]
+    return [only_on("gpu", case) for case in cases]
 
 
 GPU = Family("gpu", "One GPU, float32 logits unless it says otherwise", _cases)

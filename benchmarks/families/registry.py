@@ -14,6 +14,7 @@ from benchmarks.families.monitor import MONITOR
 from benchmarks.families.pixels import SIGMOID, SOFTMAX
 from benchmarks.families.ranking import RANKING
 from benchmarks.families.tiling import TILING
+from benchmarks.families.tpu import TPU_RUN
 from benchmarks.families.two_devices import TWO_DEVICES
 from benchmarks.families.unet_step import UNET_STEP
 from benchmarks.harness.case import Family
@@ -32,6 +33,7 @@ FAMILIES: tuple[Family, ...] = (
     HEAD,
     HEAD_COMPILED,
     GPU,
+    TPU_RUN,
     LINEARITY,
     COMPILATION,
     MONITOR,
