@@ -18,23 +18,24 @@ from experiments.analysis.planning import planned_margins
 from experiments.api import run
 from experiments.config import DATA_MEASURED, StudyConfig
 from experiments.errors import ConfigError
-from experiments.presets import study_configs
+from experiments.presets import MEASURED, study_configs
 from experiments.reporting.example_page import write_examples
 from experiments.reporting.writer import write_report
 from experiments.runs.directory import earlier_configs
 from experiments.runs.distributed import Alone, all_or_none, join
 from experiments.runs.launcher import launch_processes
 from experiments.runs.progress import Progress, for_this_terminal
+from experiments.sets import compare_sets, verdicts
 
 
 def _hint(default: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {default})")
 
 
-def _settings() -> type:
+def _settings(preset: str = "quick", left_out: tuple[str, ...] = ()) -> type:
     """Make the options of a study from `StudyConfig`, with the defaults of the preset asked for."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", nargs="?", default="quick")
+    parser.add_argument("--preset", nargs="?", default=preset)
     parser.add_argument("--model", nargs="?")
     asked, _ = parser.parse_known_args(sys.argv[1:])
     try:
@@ -44,7 +45,7 @@ def _settings() -> type:
         configs = (StudyConfig(),)
     options = {}
     for name, kind in typing.get_type_hints(StudyConfig).items():
-        if name not in ("model", *DATA_MEASURED):
+        if name not in ("model", *DATA_MEASURED, *left_out):
             # Of "str | None", the command line takes the string.
             kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
             options[name] = Annotated[kind, _hint(_default(configs, name))]
@@ -53,6 +54,11 @@ def _settings() -> type:
     settings: Any = TypedDict("settings", options, total=False)  # pyright: ignore[reportArgumentType]
     settings.__doc__ = StudyConfig.__doc__
     return settings
+
+
+def _settings_of_sets() -> type:
+    """Make the same for several sets of images: each has its own folder."""
+    return _settings("real", ("data", *MEASURED))
 
 
 def _default(configs: tuple[StudyConfig, ...], name: str) -> str:
@@ -141,6 +147,49 @@ def compare(
         print(f"{words}; the report is {directory / 'report.html'}")
 
 
+def real(
+    sets: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    out: Path = Path("runs/real"),
+    preset: str = "real",
+    model: Annotated[str | None, _hint("those of the preset")] = None,
+    settings: Annotated[
+        dict[str, Any], tyro.conf.arg(name="", constructor_factory=_settings_of_sets)
+    ],
+    checkpoint_seconds: float = 30.0,
+) -> None:
+    """Run one study over several folders of images, and join what they found.
+
+    A TOML file has a table for every set of images, with its folder and its options:
+
+      [vessels]
+      data = "CHASEDB1"
+      images = "{id}.jpg"
+      masks = "{id}_1stHO.png"
+
+    The same command again trains only what is missing.
+
+    Args:
+        sets: the file. A table's name is the set's, and its fields are the options below, with _
+            for -. The field data is the folder, relative to the file.
+        out: each set has its study in a directory of its name in here; contrasts.csv is of all.
+        preset: real (three losses and 10 seeds), or another one of compare.
+        model: bias, linear or unet.
+        settings: for all sets; they replace those of the file.
+        checkpoint_seconds: seconds between two checkpoints of a run.
+    """
+    if model is not None:
+        settings["model"] = model
+    table = compare_sets(
+        sets, out, preset=preset, checkpoint_seconds=checkpoint_seconds, **settings
+    )
+    if len(table):
+        print(f"{verdicts(table)}\nall contrasts are in {out / 'contrasts.csv'}")
+    else:
+        print(f"no set has two losses to compare; the reports are in {out}")
+
+
 def examples(
     *,
     out: Path = Path("runs/examples"),
@@ -221,6 +270,7 @@ def main() -> int:
         code = tyro.extras.subcommand_cli_from_dict(
             {
                 "compare": compare,
+                "real": real,
                 "launch": launch,
                 "report": report,
                 "margin": margin,

@@ -162,6 +162,16 @@ PRESETS: dict[str, dict[str, StudyConfig]] = {
     "collapse-empty": {
         "unet": dataclasses.replace(_COLLAPSE, losses=_SMOOTHED, batch_size=2, empty_share=0.75)
     },
+    # For a user's images; the folders and their options are in a file (`sets`).
+    "real": {
+        "unet": StudyConfig(
+            losses=_PRIMARY,
+            seeds=10,
+            steps=300,
+            learning_rates=(1e-3, 3e-3, 1e-2),
+            extend_grid=True,
+        )
+    },
     "full": _full(),
     "full-disks": _full(**_ABLATION, shape="disk"),
     "full-tubes": _full(**_ABLATION, shape="tube"),

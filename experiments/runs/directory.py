@@ -22,6 +22,7 @@ from experiments.runs.plan import RunSpec, final_runs
 from experiments.runs.status import status_of
 
 __all__ = [
+    "check_directory",
     "claimed",
     "counts_path",
     "earlier_configs",
@@ -158,18 +159,27 @@ def claimed(out: Path, configs: Sequence[StudyConfig]) -> Iterator[None]:
         yield
 
 
-def _claim(out: Path, configs: tuple[StudyConfig, ...]) -> None:
-    if (out / "config.json").exists():
-        there = load_configs(out)
-        if there != configs:
-            raise ConfigError(
-                f"{out} holds a different study ({_difference(there, configs)}): nothing was "
-                "changed; choose another --out"
-            )
-        return
+def check_directory(out: Path, configs: Sequence[StudyConfig]) -> None:
+    """Check that a study can begin or go on in a directory.
+
+    Raises:
+        ConfigError: if it holds another study, or other results.
+    """
+    there = earlier_configs(out)
+    if there and there != tuple(configs):
+        raise ConfigError(
+            f"{out} holds a different study ({_difference(there, configs)}): nothing was "
+            "changed; choose another --out"
+        )
     taken = [name for name in _RESULTS if (out / name).exists()]
-    if taken:
+    if taken and not there:
         raise ConfigError(f"{out} holds {taken[0]} but no config.json: choose another --out")
+
+
+def _claim(out: Path, configs: tuple[StudyConfig, ...]) -> None:
+    check_directory(out, configs)
+    if (out / "config.json").exists():
+        return
     held = {"tiers": [dataclasses.asdict(c) for c in configs], "environment": environment()}
     write_json(out / "config.json", held)
 
