@@ -141,13 +141,17 @@ _GPU_IMAGES: dict[int | None, tuple[int, ...]] = {
 
 
 def _tpu_cases(settings: Settings) -> Sequence[Case]:
-    rows = accelerator_rows(TPU_IMAGES, settings)
-    return [_case(TPU_V5E, f"tpu-{name}", *row) for name, *row in rows]
+    return [
+        _case(TPU_V5E, f"tpu-{name}", objective, problem, dtype)
+        for name, objective, problem, dtype in accelerator_rows(TPU_IMAGES, settings)
+    ]
 
 
 def _gpu_cases(settings: Settings) -> Sequence[Case]:
-    rows = accelerator_rows(_GPU_IMAGES, settings)
-    return [_case(H100, f"gpu-{name}", *row) for name, *row in rows]
+    return [
+        _case(H100, f"gpu-{name}", objective, problem, dtype)
+        for name, objective, problem, dtype in accelerator_rows(_GPU_IMAGES, settings)
+    ]
 
 
 _TITLE = "Compiled for {}, not run: traffic through the device's memory over the least bytes"

@@ -53,8 +53,10 @@ def implementations_case(name: str, objective: Objective, problem: Problem, dtyp
 
 def _cases(settings: Settings) -> Sequence[Case]:
     return [
-        jax_programs.only_on("tpu", implementations_case(f"kernel-{name}", *row))
-        for name, *row in accelerator_rows(TPU_IMAGES, settings)
+        jax_programs.only_on(
+            "tpu", implementations_case(f"kernel-{name}", objective, problem, dtype)
+        )
+        for name, objective, problem, dtype in accelerator_rows(TPU_IMAGES, settings)
     ]
 
 

@@ -269,7 +269,9 @@ def _sums(
 
 
 def with_checked_targets(terms: Callable[..., Terms], dtype: Any, classes: int | None) -> Any:
-    """Count the targets that cannot be one, as a term "invalid" beside the others.
+    """Make sums notice a target that cannot be one.
+
+    Its prediction becomes NaN. In sums on a GPU, a term "invalid" counts it instead.
 
     Args:
         terms: maps predictions and targets, and whatever follows, to the terms of the sums.
@@ -287,7 +289,21 @@ def with_checked_targets(terms: Callable[..., Terms], dtype: Any, classes: int |
         valid = _is_target(y, classes, axis)
         if valid is None:
             return fields
-        return {**fields, "invalid": lambda: (~valid).astype(dtype)}
+        if in_gpu_sums():
+            return {**fields, "invalid": lambda: (~valid).astype(dtype)}
+        # On a TPU, a sum of its own would read the targets once more.
+        poison = jnp.where(valid, jnp.zeros((), dtype), jnp.full((), jnp.nan, dtype))
+        prediction = fields["prediction"]
+
+        def poisoned() -> jax.Array:
+            p = prediction()
+            return p + lifted(poison, p.ndim, axis=axis)
+
+        return {
+            **fields,
+            "prediction": poisoned,
+            "invalid": lambda: jnp.zeros(valid.shape, dtype),
+        }
 
     return checked
 

@@ -50,6 +50,13 @@ def test_a_tpu_s_kernel_moves_the_least_bytes(classes, dtype):
     assert figures["gathers"] == 0
 
 
+@pytest.mark.tpu
+def test_a_sigmoid_on_a_tpu_reads_its_targets_once_a_pass():
+    problem = Problem((64, 256, 256), None)
+    figures = compiled_figures(TPU_V5E, SIGMOID_DICE_BCE.dice_jax, problem, jnp.float32)
+    assert figures["traffic_ratio"] <= 1.1
+
+
 def masked(axis=None):
     def loss(x, y, w):
         sums = dj.softmax_region_sums(x, y, where=w, axis=axis)
