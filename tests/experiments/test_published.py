@@ -10,6 +10,7 @@ from scipy import stats
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
+HEAD = "Dice, two images in a batch"
 
 
 def _rows(page: str, first: str) -> list[list[str]]:
@@ -19,18 +20,55 @@ def _rows(page: str, first: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
-def test_the_readmes_table_follows_from_the_summary():
-    summary = pd.read_csv(RESULTS / "standard" / "summary.csv").query("model == 'unet'")
+def _signed(number: float) -> str:
+    """A difference as the tables write it."""
+    text = f"{number:+.3f}".replace("-", "−")
+    return text if float(f"{number:.3f}") else "0.000"
+
+
+def test_the_readmes_table_follows_from_the_runs():
+    runs = pd.read_csv(RESULTS / "standard" / "runs.csv").set_index("seed")
     rows = _rows("README.md", "foreground")
     assert len(rows) == 3
-    for fraction, *numbers, difference, _ in rows:
-        wanted = float(fraction.split()[0]) / 100
-        cells = summary[summary["foreground_fraction"].sub(wanted).abs() < 1e-9].set_index("loss")
-        tuned = cells.loc["bce", "dice_tuned_mean"]
-        means = [cells.loc["bce", "dice_mean"], tuned, cells.loc["dice", "dice_mean"]]
-        means.append(cells.loc["dice+bce", "dice_mean"])
-        assert [f"{mean:.3f}" for mean in means] == numbers
-        assert f"{cells.loc['dice', 'dice_mean'] - tuned:+.3f}".replace("-", "−") in difference
+    for fraction, *means, difference, verdict, collapsed in rows:
+        of = runs[runs["foreground_fraction"].sub(float(fraction.split()[0]) / 100).abs() < 1e-9]
+        bce, dice, both = (of[of["loss"] == loss] for loss in ("bce", "dice", "dice+bce"))
+        trained = dice[dice["status"] == "finished"]
+        found = bce["dice_tuned"].mean(), trained["dice"].mean(), both["dice"].mean()
+        assert [f"{mean:.3f}" for mean in found] == means
+        paired = stats.ttest_rel(trained["dice"], bce["dice_tuned"].loc[trained.index])
+        d = (trained["dice"] - bce["dice_tuned"]).dropna().mean()
+        low, high = paired.confidence_interval()
+        assert difference == f"{_signed(d)} [{_signed(low)}, {_signed(high)}]"
+        words = "equivalent within 0.01" if high < 0.01 else "higher" if low > 0 else "undecided"
+        assert verdict == words
+        assert collapsed == f"{len(dice) - len(trained)} of {len(dice)}"
+
+
+SMALL = [(rate, smooth) for rate in ("0.033", "0.01") for smooth in ("", ",smooth=1")]
+
+
+def test_the_table_of_small_batches_follows_from_the_runs():
+    studies = ("collapse-small", "collapse-empty")
+    for study, (_, *cells) in zip(studies, _rows("docs/experiments.md", HEAD), strict=True):
+        runs = pd.read_csv(RESULTS / study / "runs.csv")
+        for cell, (rate, smooth) in zip(cells, SMALL, strict=True):
+            arm = runs[runs["loss"] == f"dice,rate={rate}{smooth}"]
+            fails = int((arm["status"] != "finished").sum())
+            low, high = stats.binomtest(fails, len(arm)).proportion_ci(method="exact")
+            assert (cell, len(arm)) == (f"{fails} [{100 * low:.0f}, {100 * high:.0f} %]", 40)
+
+
+def test_the_quick_study_on_a_gpu_agrees_with_the_cpu():
+    keys = ["loss", "foreground_fraction", "seed"]
+    cpu, gpu = (
+        pd.read_csv(RESULTS / name / "runs.csv").set_index(keys) for name in ("quick", "quick-h100")
+    )
+    differences = (gpu["dice"] - cpu["dice"]).abs().sort_values()
+    assert len(differences) == 18
+    assert differences.iloc[-2] < 0.008
+    assert gpu["status"].loc[differences.index[-1]] == "collapsed"
+    assert (cpu["status"] == "finished").all()
 
 
 ARMS = {
@@ -142,6 +180,13 @@ def test_who_won_follows_from_the_runs(study):
         p_values = []
         for row in rows.itertuples():
             a, b, d = _pairs(cells, row)
+            if len(d) < 2:
+                # One pair has no interval, and no verdict.
+                assert row.difference_runs == len(d)
+                assert np.isnan(row.difference_ci_low)
+                assert row.verdict == "untested"
+                p_values.append(np.nan)
+                continue
             mean, error = d.mean(), d.std(ddof=1) / len(d) ** 0.5
             half, half_90 = stats.t.ppf([0.975, 0.95], len(d) - 1) * error
             expected = mean, max(mean - half, -1), min(mean + half, 1), len(d)
