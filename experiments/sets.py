@@ -183,8 +183,9 @@ def verdicts(table: pd.DataFrame) -> str:
                         "foreground": f"{row['foreground_fraction']:.2%}",
                         "loss": f"{row['loss']} ({row['threshold']})",
                         "minus": f"{row['baseline']} ({row['baseline_threshold']})",
-                        "Dice": f"{row['difference']:+.3f}",
-                        "95 % interval": f"{low:+.3f} to {high:+.3f}",
+                        # Without a pair of which both runs learnt, there is no number.
+                        "Dice": f"{row['difference']:+.3f}".replace("+nan", "none"),
+                        "95 % interval": f"{low:+.3f} to {high:+.3f}" if low == low else "none",
                         "pairs": row["difference_runs"],
                         "left out": row["lost"],
                         "verdict": row["verdict"],

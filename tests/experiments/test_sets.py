@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,7 +18,7 @@ from tests.experiments.images.folders import write
 NAMES = [f"p{i // 2}_{i}" for i in range(10)]
 OPTIONS = [
     *("--preset", "quick", "--model", "linear", "--losses", "bce", "dice"),
-    *("--steps", "2", "--seeds", "1", "--learning-rates", "1"),
+    *("--steps", "30", "--seeds", "1", "--learning-rates", "1"),
 ]
 
 
@@ -59,7 +60,7 @@ def test_every_set_is_a_study_and_one_table_holds_all(sets, tmp_path, monkeypatc
     printed = capsys.readouterr().out
     (plain,), (soft,) = (load_configs(out / name) for name in ("plain", "soft"))
     # The command's option replaces the file's.
-    assert (plain.seeds, plain.tile, plain.steps) == (1, None, 2)
+    assert (plain.seeds, plain.tile, plain.steps) == (1, None, 30)
     assert (soft.mask_threshold, soft.group, soft.image_shape) == (127, "^[^_]+", (8, 8))
     assert (plain.data, soft.data) == (str(tmp_path / "data" / "A"), str(tmp_path / "data" / "b"))
 
@@ -75,6 +76,7 @@ def test_every_set_is_a_study_and_one_table_holds_all(sets, tmp_path, monkeypatc
     assert [row[0] for row in shown] == ["plain", "soft"]
     assert [row[3:7] for row in shown] == [["dice", "(half)", "bce", "(tuned)"]] * 2
     assert [row[7] for row in shown] == [f"{t['difference'][0]:+.3f}" for t in apart]
+    assert table["difference"].notna().all()
     assert {row[-1] for row in shown} == {"untested"}
     assert sorted((tmp_path / "data").rglob("*")) == before
 
@@ -180,3 +182,6 @@ def test_the_table_shows_the_primary_thresholds_of_each_set():
         "dice (half) bce (tuned) +0.012 -0.010 to +0.030 9 1 undecided"
     )
     assert a.split()[3:7] == ["dice", "(tuned)", "bce", "(tuned)"]
+    # Every run collapsed.
+    empty = dict.fromkeys(["difference", "over_images_ci_low", "over_images_ci_high"], np.nan)
+    assert verdicts(table.assign(**empty)).split()[-5:-3] == ["none", "none"]
