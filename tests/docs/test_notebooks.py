@@ -65,6 +65,7 @@ def test_imbalance_study_runs(notebooks, tmp_path):
     outputs = _outputs(notebooks.run(FOLDER / "imbalance_study.ipynb", tmp_path, "tiny"))
     assert sum("image/png" in o.get("data", {}) for o in outputs) == 2 + 3
     text = _text(outputs)
+    assert "There is no TPU here: the kernel is not tried." in text
     assert "Dice at threshold 0.5 against BCE at its tuned threshold" in text
     assert "predictions of theory (C1, C5, C7, C15)" in text
     assert "dice_tuned_mean" in text
