@@ -260,7 +260,7 @@ def class_sums(
 ) -> RegionSums:
     """Sums of predicted and true labels per class: an index of them is a metric of each class.
 
-    Those that `region_sums` gives of ``jax.nn.one_hot`` of both, which are never made. And
+    They equal `region_sums` of ``jax.nn.one_hot`` of both, but no such array is made. Also,
     ``jax.nn.one_hot`` drops a label that does not exist; here it makes its region NaN.
 
     Args:
@@ -330,8 +330,8 @@ def _class_sums(
     dtype = checks.accumulation_dtype(where)
 
     def of_masks(x: jax.Array, y: jax.Array, *, axis: int) -> Any:
-        claimed = class_indicators(x, classes, dtype, axis=axis)
-        return probability_terms(claimed, class_masks(y, classes, axis=axis), axis)
+        predicted = class_indicators(x, classes, dtype, axis=axis)
+        return probability_terms(predicted, class_masks(y, classes, axis=axis), axis)
 
     terms = with_checked_targets(of_masks, dtype, classes)
     return sums_of_terms(terms, (predicted, labels), where, axes, ndim=labels.ndim, dtype=dtype)

@@ -22,6 +22,7 @@ from experiments.analysis.statistics import (
     difference_p_value,
     equivalence_p_value,
     holm,
+    interval_columns,
     mean_interval,
     resolvable_margin,
 )
@@ -359,13 +360,7 @@ def contrast_table(found: Iterable[Contrast]) -> pd.DataFrame:
             "verdict": c.words,
         }
         for name in ("difference", "over_images", "blind", "collapse", "baseline_collapse"):
-            interval: Interval = getattr(c, name)
-            row |= {
-                name: interval.mean,
-                f"{name}_ci_low": interval.low,
-                f"{name}_ci_high": interval.high,
-                f"{name}_runs": interval.n,
-            }
+            row |= interval_columns(name, getattr(c, name))
         for name in (
             "lost",
             "deviation",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.analysis.statistics import Interval, equivalence_p_value
+from experiments.analysis.statistics import Interval, equivalence_p_value, interval_columns
 from experiments.analysis.tables import KEYS, cell_of, paired_differences
 
 __all__ = [
@@ -118,11 +118,6 @@ def estimands_table(runs: pd.DataFrame, metric: str = "dice_tuned") -> pd.DataFr
         found = arm_estimands(runs.query("model == @model"), arm, fraction, metric)
         row = {"loss": arm, "foreground_fraction": fraction, "model": model}
         for name, interval in found._asdict().items():
-            row |= {
-                name: interval.mean,
-                f"{name}_ci_low": interval.low,
-                f"{name}_ci_high": interval.high,
-                f"{name}_runs": interval.n,
-            }
+            row |= interval_columns(name, interval)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import Interval
+from experiments.analysis.statistics import Interval, interval_columns
 from experiments.analysis.tables import score_interval
 
 __all__ = [
@@ -158,12 +158,6 @@ def size_table(models: Iterable[ModelRuns]) -> pd.DataFrame:
                 "objects": found.objects,
             }
             for name in ("recall", "recall_tuned"):
-                interval: Interval = getattr(found, name)
-                row |= {
-                    name: interval.mean,
-                    f"{name}_ci_low": interval.low,
-                    f"{name}_ci_high": interval.high,
-                    f"{name}_runs": interval.n,
-                }
+                row |= interval_columns(name, getattr(found, name))
             rows.append(row)
     return pd.DataFrame(rows)

@@ -30,6 +30,7 @@ __all__ = [
     "equivalence_p_value",
     "equivalence_power",
     "holm",
+    "interval_columns",
     "mean_interval",
     "resolvable_margin",
 ]
@@ -51,6 +52,16 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Lay an interval out as four columns of a table."""
+    return {
+        name: interval.mean,
+        f"{name}_ci_low": interval.low,
+        f"{name}_ci_high": interval.high,
+        f"{name}_runs": interval.n,
+    }
 
 
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan, 0)

@@ -34,6 +34,7 @@ def compilers(request):
             try:
                 target.devices()
             except Unavailable as reason:
+                # Its compiler needs an environment of its own, which the gate does not have.
                 pytest.skip(str(reason))
 
 
