@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
@@ -36,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against", metavar="COMMIT", help="compare with dice_jax of this commit, in turns"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="of timing for each row; 20, or 1.5 with --quick"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record, row by row")
     parser.add_argument("--list", action="store_true", help="print the names and stop")
@@ -82,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.show(json.loads(arguments.show.read_text()))
         return 0
     budget = Budget(least=3, most=15, seconds=1.5) if arguments.quick else Budget()
+    if arguments.seconds is not None:
+        budget = dataclasses.replace(budget, seconds=arguments.seconds)
     settings = Settings(quick=arguments.quick, huge=arguments.huge, budget=budget)
     command = shlex.join(["python", "-m", "benchmarks", *given])
     try:
@@ -130,6 +136,9 @@ def _measure(
 
         def tell(words: str) -> None:
             progress.update(task, description=words, refresh=console.is_terminal)
+            # A log shows what takes long, but not every round.
+            if not console.is_terminal and ": round" not in words:
+                print(f"{progress.tasks[task].elapsed:.0f} s {words}", file=sys.stderr, flush=True)
 
         def done(record: dict[str, Any]) -> None:
             last, number = record["rows"][-1], len(record["rows"])

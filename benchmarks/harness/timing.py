@@ -115,7 +115,8 @@ def interleave(
         The seconds of every timed call, by name.
     """
     began = clock()
-    for timed in calls.values():
+    for name, timed in calls.items():
+        tell(f"warming {name}")
         timed_turn(timed)
     rounds = budget.rounds(clock() - began)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
