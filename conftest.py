@@ -12,12 +12,18 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
-# Compiled quickly, because most programs run once and on few numbers. What a compiled program holds
-# is tested with `tests.support.compiled`. XLA_FLAGS="" runs everything at XLA's own level.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
+
+# Compiled quickly, because most programs run once and on few numbers. What a compiled program holds
+# is tested with `tests.support.compiled`. XLA_FLAGS="" runs everything at XLA's own level.
+QUICKLY = "--xla_backend_optimization_level=0"
+if jax.__version_info__ < (0, 11):
+    # A quarter of the compiler's time. Later versions have only the new emitters.
+    QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+# XLA reads it when it compiles for the first time.
+os.environ.setdefault("XLA_FLAGS", QUICKLY)
 
 # Programs are run by tests, and what tests share has no examples.
 collect_ignore = ["tests/programs", "tests/support"]

@@ -28,17 +28,6 @@ LINEAR = [*SMALL, "--model", "linear", "--steps", "4000", "--checkpoint-seconds"
 PATIENCE = 5
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled(tmp_path_factory):
-    # Eight processes compile the same few programs; what they compile runs but briefly.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-        yield
-
-
 def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "experiments", *map(str, arguments)],
