@@ -80,12 +80,12 @@ def _calibrate(clean: jax.Array, masks: jax.Array, reference_dice: jax.Array) ->
         def at_scale(scale: jax.Array) -> jax.Array:
             blurred = gaussian_blur(clean + noise * white, scale)
 
-            def at_threshold(threshold: jax.Array) -> jax.Array:
-                found = blurred > threshold
-                both = jnp.sum(found & masks).astype(jnp.float32)
-                return 2 * both / (jnp.sum(found) + jnp.sum(masks)).astype(jnp.float32)
-
-            return jax.lax.map(at_threshold, thresholds).max()
+            # Pixels by how many thresholds they exceed: the sums give what each threshold finds.
+            exceeded, length = jnp.searchsorted(thresholds, blurred).ravel(), len(thresholds) + 1
+            pixels = jnp.bincount(exceeded, length=length)
+            true = jnp.bincount(exceeded, masks.ravel().astype(pixels.dtype), length=length)
+            found, both = (n.sum() - jnp.cumsum(n)[:-1] for n in (pixels, true))
+            return (2 * both.astype(jnp.float32) / (found + true.sum()).astype(jnp.float32)).max()
 
         return jax.lax.map(at_scale, scales).max()
 
