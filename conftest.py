@@ -16,10 +16,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 import jax
 import pytest
 
-# Compiled quickly, because most programs run once and on few numbers. What a compiled program holds
-# is tested with `tests.support.compiled`. XLA_FLAGS="" runs everything at XLA's own level.
+# Compiled quickly, because most programs run once and on few numbers: the machine code is not
+# optimised, but operations and temporaries are the users'. XLA_FLAGS="" compiles as users do.
 QUICKLY = "--xla_backend_optimization_level=0"
-if jax.__version_info__ < (0, 11):
+if jax.__version_info__ < (0, 11, 1):
     # A quarter of the compiler's time. Later versions have only the new emitters.
     QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # XLA reads it when it compiles for the first time.

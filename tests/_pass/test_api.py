@@ -1,5 +1,7 @@
 """The pass itself, with terms of its own: what it is given is summed, however it is cut."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,20 +62,19 @@ def test_what_all_pixels_share_is_differentiated_and_mapped_over_in_every_path(n
         def written_out(x, power, mix):
             return jnp.sum(terms_of(x, power, mix)["power"])
 
-        for function in (
-            jax.value_and_grad,
-            lambda f: jax.grad(f, (0, 1, 2)),
-            lambda f: lambda *a: jax.jvp(jax.grad(f), a, a)[1],
-        ):
-            actual = jax.jit(function(passed))(x, jnp.float64(1.7), mix)
-            expected = jax.jit(function(written_out))(x, jnp.float64(1.7), mix)
-            jax.tree.map(
-                lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-10), actual, expected
+        def differentiated_and_mapped(f, x, power, mix, powers):
+            arguments = (x, power, mix)
+            return (
+                jax.value_and_grad(f)(*arguments),
+                jax.grad(f, (0, 1, 2))(*arguments),
+                jax.jvp(jax.grad(f), arguments, arguments)[1],
+                jax.vmap(jax.grad(f, 1), (None, 0, None))(x, powers, mix),
             )
-        powers = jnp.array([0.5, 2.0])
-        mapped = jax.vmap(jax.grad(passed, 1), (None, 0, None))(x, powers, mix)
-        looped = [jax.grad(written_out, 1)(x, p, mix) for p in powers]
-        np.testing.assert_allclose(mapped, looped, rtol=1e-10)
+
+        arguments = (x, jnp.float64(1.7), mix, jnp.array([0.5, 2.0]))
+        actual = jax.jit(partial(differentiated_and_mapped, passed))(*arguments)
+        expected = jax.jit(partial(differentiated_and_mapped, written_out))(*arguments)
+        jax.tree.map(lambda a, e: np.testing.assert_allclose(a, e, rtol=1e-10), actual, expected)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import dice_jax as dj
-from tests.support.compiled import compiled
 
 SIXTEEN = (16, 256, 256)
 
@@ -52,7 +51,7 @@ def test_a_call_outside_jit_is_traced_once_per_shape_whatever_the_values(call, t
 
 
 def programs(loss, x, y):
-    program = compiled(jax.jit(jax.value_and_grad(loss)).lower(x, y))
+    program = jax.jit(jax.value_and_grad(loss)).lower(x, y).compile()
     return program.as_text(), program.memory_analysis().temp_size_in_bytes
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.programs.sharding.pixels import CASES, FURTHER_CASES
-from tests.support.processes import FULL, sharding_facts
+from tests.support.processes import sharding_facts
 
 # One worker runs the module: its fixture compiles for a long time.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sharding")]
 
 @pytest.fixture(scope="module")
 def results():
-    return sharding_facts("pixels", flags=FULL)
+    return sharding_facts("pixels")
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)

@@ -10,7 +10,6 @@ import pytest
 import dice_jax as dj
 from dice_jax import metrics
 from dice_jax.sums import expected_dice
-from tests.support.compiled import compiled
 
 
 def enumerated(pixels):
@@ -95,7 +94,7 @@ def test_memory_does_not_grow_with_the_nodes():
 
     def temporaries(nodes):
         function = jax.jit(lambda p: metrics.dice_optimal_mask(p, nodes=nodes))
-        return compiled(function.lower(image)).memory_analysis().temp_size_in_bytes
+        return function.lower(image).compile().memory_analysis().temp_size_in_bytes
 
     assert temporaries(256) < temporaries(16) + (1 << 14)
 

@@ -12,7 +12,6 @@ import pytest
 
 import dice_jax as dj
 from tests.support import networks
-from tests.support.compiled import compiled
 from tests.support.networks import in_microbatches, relative_error
 
 
@@ -38,7 +37,7 @@ def accumulation():
                 f = jax.jit(dj.accumulated_value_and_grad(networks.unet_sums, networks.unet_loss))
                 lowered = f.lower(params, data)
                 # Memory and layout are looked at in float32, values in either.
-                program = compiled(lowered) if dtype == "float32" else lowered.compile()
+                program = lowered.compile()
                 done[key] = program, params, data
         return done[key]
 
@@ -106,7 +105,7 @@ def test_the_wrapper_gives_convolutions_the_layout_that_xla_cpu_is_fast_in(wrapp
     f = dj.accumulated_value_and_grad(networks.unet_sums, networks.unet_loss)
     f = dj.with_canonical_convolutions(f) if wrapped else f
     data = in_microbatches(networks.batch(4), 2)
-    text = compiled(jax.jit(f).lower(networks.unet()[1], data)).as_text()
+    text = jax.jit(f).lower(networks.unet()[1], data).compile().as_text()
     layouts = set(re.findall(r"dim_labels=(\S+?)[,\s]", text))
     assert (layouts == {"b01f_01io->b01f"}) == wrapped
 

@@ -9,7 +9,6 @@ import pytest
 
 import dice_jax as dj
 from tests.support import reference
-from tests.support.compiled import compiled
 
 FEATURES, CLASSES = 6, 5
 # One expression, tiles with a rest, and sums over the first axis, which a loop over tiles is not
@@ -225,7 +224,7 @@ def test_temporaries_stay_below_ten_megabytes_or_a_block(shape, classes, axis):
     arrays = [jax.ShapeDtypeStruct(size, jnp.float32) for size in arrays]
     labels = jax.ShapeDtypeStruct(shape, jnp.int32)
     loss = functools.partial(dice_and_cross_entropy, axis=axis)
-    program = compiled(jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arrays, labels))
+    program = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arrays, labels).compile()
     temporaries = program.memory_analysis().temp_size_in_bytes
     if axis is None:
         assert temporaries < 10e6

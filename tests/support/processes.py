@@ -10,13 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # As the tests themselves compile (conftest.py): programs that run once are compiled quickly.
 FAST = os.environ.get("XLA_FLAGS", "")
-# For what is measured in the compiled program: as users compile.
-FULL = "--xla_backend_optimization_level=3"
 
 
-def start(module, *arguments, flags=FAST, devices=1, **environment):
+def start(module, *arguments, devices=1, **environment):
     """Start a module of the tests as a program; its output is read with ``communicate``."""
-    flags = f"--xla_force_host_platform_device_count={devices} {flags}"
+    flags = f"--xla_force_host_platform_device_count={devices} {FAST}"
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment}
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
@@ -28,9 +26,9 @@ def start(module, *arguments, flags=FAST, devices=1, **environment):
     )
 
 
-def sharding_facts(section, *arguments, flags=FAST):
+def sharding_facts(section, *arguments):
     """Measure one section of `tests.programs.sharding` on eight CPU devices."""
-    process = start("tests.programs.sharding", section, *arguments, flags=flags, devices=8)
+    process = start("tests.programs.sharding", section, *arguments, devices=8)
     try:
         output, problems = process.communicate(timeout=600)
     finally:
