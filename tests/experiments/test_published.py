@@ -212,3 +212,24 @@ def test_who_won_follows_from_the_runs(study):
             sure = not row.over_images_ci_low <= 0 <= row.over_images_ci_high
             words = "higher" if row.difference > 0 else "lower"
             assert row.verdict.startswith(words) == (p_value < 0.05 and sure)
+
+
+def test_the_table_of_one_number_follows_from_the_summary_and_the_closed_forms():
+    summary = pd.read_csv(RESULTS / "bias" / "summary.csv").set_index("loss")
+    names = {
+        "BCE": ["bce"], "Balanced BCE": ["balanced_bce"], "Squared Dice": ["squared_dice"],
+        "Dice, Jaccard, Tversky, Focal Tversky": ["dice", "jaccard", "tversky", "focal_tversky"],
+    }  # fmt: skip
+    forms = {"π": lambda pi: pi, "½": lambda pi: 0 * pi + 0.5, "√π": np.sqrt}
+    rows = _rows("docs/experiments.md", "loss")
+    assert [row[0] for row in rows] == list(names)
+    for name, form, *cells in rows:
+        for loss in names[name]:
+            found = summary.loc[loss].sort_values("foreground_fraction", ascending=False)
+            p, pi = found["mean_probability_mean"], found["foreground_fraction_train_mean"]
+            if form in forms:
+                np.testing.assert_allclose(p, forms[form](pi), rtol=1e-3)
+                assert cells == [f"{number:.4f}" for number in p]
+            else:
+                assert set(cells) == {"> 0.9999"}
+                assert (p > 0.9999).all()
