@@ -21,7 +21,7 @@ from benchmarks.harness.problems import Problem
 from benchmarks.harness.timing import Budget
 from benchmarks.harness.versions import Versions, checkout, resolve
 from benchmarks.harness.worker import Worker, WorkerError
-from tests.benchmarks.stand_ins import Echo, cases
+from tests.programs.stand_ins import Echo, cases
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""What the worker processes of test_against.py import: it must be quick, and import no dice_jax."""
+"""What the worker processes of test_against.py import: quick to import, and without dice_jax."""
 
 import functools
 import itertools
