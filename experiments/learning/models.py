@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import ClassVar, Protocol
 
@@ -12,7 +13,7 @@ from flax import nnx
 
 from experiments.images.masks import gaussian_blur
 
-__all__ = ["MODELS", "STARTS", "Bias", "Linear", "UNet", "initialise", "start_of"]
+__all__ = ["MODELS", "STARTS", "Bias", "Linear", "UNet", "graph_of", "initialise", "start_of"]
 
 
 def _of_outputs(outputs: int) -> tuple[int, ...]:
@@ -214,3 +215,9 @@ def initialise(
         bias[...] = jnp.full_like(bias[...], math.log(start / (1 - start)))
     graph, parameters = nnx.split(made)
     return graph, parameters
+
+
+@functools.cache
+def graph_of(model: str, *, channels: int = 1, outputs: int = 1) -> nnx.GraphDef[_Model]:
+    """Give the structure that `initialise` returns: it is the same for every seed."""
+    return initialise(model, 0, channels=channels, outputs=outputs)[0]

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -153,39 +156,42 @@ def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str
 
 def _written(picture: Picture, directory: Path) -> dict[str, Any]:
     """Write a figure as PNG and SVG, and describe it for the page."""
-    picture.figure.draw_without_rendering()
+    figure = picture.figure
+    figure.set(dpi=_DPI, facecolor="white")
+    pixels = _pixels(figure)
     # The layout is computed once: it takes longer than drawing.
-    picture.figure.set_layout_engine("none")
-    saved = {kind: _saved(picture.figure, kind) for kind in ("png", "svg")}
-    for kind, content in saved.items():
+    figure.set_layout_engine("none")
+    png = _encoded(pixels, "png", dpi=(_DPI, _DPI), optimize=True)
+    for kind, content in {"png": png, "svg": _svg(figure)}.items():
         write_whole(directory / "figures" / f"{picture.name}.{kind}", content)
+    # Without loss, smaller than the PNG and the SVG.
+    webp = _encoded(pixels.convert("RGB"), "webp", lossless=True)
     return {
         "name": picture.name,
         "title": picture.title,
         "caption": picture.caption,
-        "webp": base64.b64encode(_webp(saved["png"])).decode(),
-        "width": round(picture.figure.get_size_inches()[0] * _INCH),
+        "webp": base64.b64encode(webp).decode(),
+        "width": round(figure.get_size_inches()[0] * _INCH),
     }
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+# The canvases themselves, because `Figure.savefig` draws everything once more to measure it.
+def _pixels(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    rgba = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+    return rgba.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+
+
+def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     # No date and no random names: the same study gives the same files.
     with mpl.rc_context({"svg.hashsalt": "dice_jax"}):
-        metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(buffer, format=kind, dpi=_DPI, facecolor="white", metadata=metadata)
-    if kind == "svg":
-        return buffer.getvalue()
-    with Image.open(buffer) as picture:
-        colours = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    colours.save(buffer, "png", dpi=(_DPI, _DPI), optimize=True)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return buffer.getvalue()
 
 
-def _webp(png: bytes) -> bytes:
-    """Compress a picture once more, without loss: it is smaller than the PNG and the SVG."""
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.convert("RGB").save(buffer, "webp", lossless=True)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()

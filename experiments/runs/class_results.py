@@ -12,7 +12,7 @@ from experiments.config import StudyConfig
 from experiments.files import write_whole
 from experiments.images.masks import WholeImages, grey
 from experiments.learning.class_evaluation import evaluate_classes
-from experiments.learning.models import initialise
+from experiments.learning.models import graph_of
 from experiments.learning.stitching import predict_whole
 from experiments.learning.training import TrainedRun
 from experiments.runs.data import splits, tested
@@ -28,7 +28,7 @@ def class_result_of(
 ) -> dict[str, Any]:
     """Evaluate a trained run into what its file holds, and save the example images of seed 0."""
     _, validation, test = splits(config, spec.foreground_fraction, spec.seed)
-    graph, _ = initialise(config.model, spec.seed, channels=config.channels, outputs=config.outputs)
+    graph = graph_of(config.model, channels=config.channels, outputs=config.outputs)
     logits = predict_whole(graph, run.parameters, test, config.tile)
     scores = evaluate_classes(
         predict_whole(graph, run.parameters, validation, config.tile),

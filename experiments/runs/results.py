@@ -13,7 +13,7 @@ from experiments.config import StudyConfig
 from experiments.files import write_whole
 from experiments.images.masks import grey, pixels_of
 from experiments.learning.evaluation import evaluate
-from experiments.learning.models import initialise
+from experiments.learning.models import graph_of
 from experiments.learning.stitching import predict_whole
 from experiments.learning.training import History, TrainedRun
 from experiments.runs.data import noise_level, splits, tested
@@ -36,7 +36,7 @@ def result_of(config: StudyConfig, spec: RunSpec, run: TrainedRun, out: Path) ->
     of the first seed go to examples/.
     """
     _, validation, test = splits(config, spec.foreground_fraction, spec.seed)
-    graph, _ = initialise(config.model, spec.seed, channels=config.channels)
+    graph = graph_of(config.model, channels=config.channels)
     masks = np.asarray(test.masks)
     logits = predict_whole(graph, run.parameters, test, config.tile)
     evaluation = evaluate(

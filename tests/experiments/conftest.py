@@ -1,11 +1,13 @@
 """One tiny finished study that many tests look at."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from experiments.api import run
 from experiments.config import StudyConfig
@@ -42,6 +44,22 @@ def finished(tmp_path_factory) -> Path:
             return out
     shutil.copytree(shared, out)
     return out
+
+
+@contextlib.contextmanager
+def without_rendering():
+    """Figures of reports are made, but not rendered: that takes longer than a tiny study."""
+    with pytest.MonkeyPatch.context() as patch:
+        writer = "experiments.reporting.writer"
+        patch.setattr(f"{writer}._pixels", lambda figure: Image.new("RGB", (1, 1)))
+        patch.setattr(f"{writer}._svg", lambda figure: b"<svg/>")
+        yield
+
+
+@pytest.fixture
+def unrendered():
+    with without_rendering():
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -22,7 +22,8 @@ def _call(monkeypatch, *arguments):
 def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys):
     """C6: BCE at π, Dice at 1, squared Dice at √π."""
     arguments = ["compare", "--model", "bias", "--losses", "bce", "dice", "squared_dice"]
-    arguments += ["--fractions", "0.05", "--seeds", "1", "--out", tmp_path / "bias"]
+    arguments += ["--fractions", "0.05", "--seeds", "1", "--image-size", "32"]
+    arguments += ["--out", tmp_path / "bias"]
     assert _call(monkeypatch, *arguments) == 0
     found = {}
     for path in (tmp_path / "bias" / "runs").glob("*.json"):

@@ -24,7 +24,7 @@ def _draw(shape, objects, fraction, seed=3, noise=0.2, **more):
         jax.random.key(seed),
         fraction,
         noise,
-        count=240,
+        count=120,
         size=64,
         objects=objects,
         shape=shape,
@@ -132,7 +132,7 @@ def test_empty_images_are_spread_evenly_and_the_overall_fraction_stays(shape):
     images, masks, *posterior = _draw(shape, 1, 0.03, empty_share=0.25)
     empty = ~masks.any(axis=(1, 2))
     assert abs(masks.mean() - 0.03) < 4 * masks.mean(axis=(1, 2)).std() / np.sqrt(len(masks))
-    for first in range(0, 232, 8):
+    for first in range(0, 112, 8):
         assert 1 <= empty[first : first + 8].sum() <= 3
     assert abs(empty.mean() - 0.25) < 0.005
     if posterior:
@@ -152,7 +152,7 @@ def test_images_need_not_be_square():
 
 def test_same_key_same_bits_and_another_key_other_images():
     def draw(seed):
-        drawn = make_images(jax.random.key(seed), 0.05, 1.0, count=240, size=64)
+        drawn = make_images(jax.random.key(seed), 0.05, 1.0, count=120, size=64)
         return np.asarray(drawn.images), np.asarray(drawn.masks)
 
     first, again, other = draw(5), draw(5), draw(6)
@@ -165,7 +165,7 @@ def test_same_key_same_bits_and_another_key_other_images():
 
 
 def test_image_is_mask_plus_noise_of_unit_scale():
-    images, masks, _ = make_images(jax.random.key(1), 0.2, 2.0, count=240, size=64)
+    images, masks, _ = make_images(jax.random.key(1), 0.2, 2.0, count=120, size=64)
     images, masks = np.asarray(images), np.asarray(masks)
     np.testing.assert_allclose(
         images[masks].mean() - images[~masks].mean(), 1 / np.sqrt(5), atol=0.01

@@ -133,7 +133,7 @@ def labelled(tmp_path):
     return tmp_path / "data"
 
 
-def test_a_study_of_classes_runs_and_reports_each(labelled, tmp_path):
+def test_a_study_of_classes_runs_and_reports_each(labelled, tmp_path, unrendered):
     asked = {
         "model": "linear", "optimiser": "adam", "batch_size": 2, "steps": 2, "seeds": 1,
         "learning_rates": (1.0,),

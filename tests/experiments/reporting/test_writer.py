@@ -128,14 +128,7 @@ def _made_runs(config, lead=0.0, **changes):
     ]
 
 
-@pytest.fixture
-def unsaved(monkeypatch):
-    """Figures are drawn, and not rendered."""
-    monkeypatch.setattr("experiments.reporting.writer._saved", lambda figure, kind: kind.encode())
-    monkeypatch.setattr("experiments.reporting.writer._webp", lambda png: png)
-
-
-def test_several_models_are_one_report(tmp_path, unsaved):
+def test_several_models_are_one_report(tmp_path, unrendered):
     bias, linear, unet = configs = [study(model=m) for m in ("bias", "linear", "unet")]
     runs = [
         *_made_runs(bias, mean_probability=0.3, history=made_rest()),
@@ -201,7 +194,7 @@ def test_the_table_says_who_won_and_how_many_runs_failed(tmp_path, monkeypatch):
     assert "both tuned: no test" in dice[2]
 
 
-def test_runs_of_before_this_report_still_render(tmp_path, unsaved):
+def test_runs_of_before_this_report_still_render(tmp_path, unrendered):
     """A study of one model, with the settings and the numbers that runs had at first."""
     config = study(seeds=3)
     old = {

@@ -16,6 +16,8 @@ from experiments.runs.progress import Progress
 from experiments.runs.study import run_study
 from tests.experiments.images.folders import arrays, save, write
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 # In early versions, by their hashes: 4 to learn from, 2 to choose with, 2 to test on.
 NAMES = ("scan_2", "scan_3", "scan_0", "scan_1", "scan_15", "scan_19", "scan_5", "scan_24")
 TINY = {"model": "linear", "losses": ("bce",), "steps": 2, "seeds": 1, "learning_rates": (1.0,)}

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from experiments.__main__ import main
+from tests.experiments.conftest import without_rendering
 from tests.experiments.runs.test_kills import contents
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 ARGUMENTS = ["compare", "--model", "bias", "--losses", "bce", "--fractions", "0.1"]
 ARGUMENTS += ["--seeds", "2", "--steps", "10", "--image-size", "16", "--train-images", "8"]
@@ -26,7 +29,7 @@ def _call(monkeypatch, out):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     out = tmp_path_factory.mktemp("room") / "study"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, without_rendering():
         assert _call(patch, out) == 0
     return contents(out)
 

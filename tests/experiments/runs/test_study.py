@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,8 +147,6 @@ def test_finished_directory_does_no_training(finished):
 
 
 def test_only_what_is_missing_is_trained(finished, tmp_path):
-    import shutil
-
     out = tmp_path / "copy"
     shutil.copytree(finished, out)
     gone = out / "runs" / f"{final_runs(TINY)[3].name}.json"
@@ -159,7 +158,7 @@ def test_only_what_is_missing_is_trained(finished, tmp_path):
     with pytest.raises(ConfigError, match="is incomplete"):
         load_runs(out)
     counting = _Counting()
-    assert run((TINY,), out, counting) == 2
+    assert run_study((TINY,), out, counting) == 2
     assert counting.runs == [final_runs(TINY)[3].name, final_runs(TINY)[5].name]
     now = json.loads(gone.read_text())
     assert was.pop("seconds") > 0
@@ -193,8 +192,10 @@ run_study((TINY,), Path(sys.argv[1]), Killed(), checkpoint_seconds=0)
 
 
 def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_path):
-    out = tmp_path / "killed"
-    done = len(tuning_runs(TINY)) + 3
+    out, done = tmp_path / "killed", 3
+    shutil.copytree(finished, out)
+    for path in out.glob("runs/*.json"):
+        path.unlink()
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(out), str(done)],
         cwd=ROOT,
@@ -203,9 +204,9 @@ def test_killed_study_ends_with_the_numbers_of_an_unbroken_one(finished, tmp_pat
     )
     assert killed.returncode == -signal.SIGKILL
     kept = _results(out)
-    assert len(kept) == done
+    assert len(kept) == len(tuning_runs(TINY)) + done
     counting = _Counting()
-    assert run_study((TINY,), out, counting) == len(final_runs(TINY)) - 3
+    assert run_study((TINY,), out, counting) == len(final_runs(TINY)) - done
     assert not {f"{name}.json" for name in counting.runs} & set(kept)
     assert 0 < counting.skipped < TINY.steps
     assert counting.phases == ["compiling", "evaluating"] * len(counting.runs)
@@ -267,9 +268,9 @@ def test_status_goes_by_average_precision_never_by_dice():
     assert status_of("unet", True, ranked) == "diverged"
 
 
-def test_a_diverged_run_is_a_result(tmp_path):
+def test_a_diverged_run_is_a_result(tmp_path, unrendered):
     config = dataclasses.replace(
-        TINY, losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
+        TINY, model="linear", losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
     )
     assert run((config,), tmp_path / "out", Progress()) == 1
     (result,) = load_runs(tmp_path / "out")
