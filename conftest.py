@@ -1,5 +1,6 @@
 """Test settings: shared compiled programs, strict dtype promotion, for doctests and tests alike."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -41,3 +42,9 @@ def pytest_collection_modifyitems(items):
     """Put modules with slow tests first, so that the workers end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish():
+    """Collect garbage seldom, and never look through what was imported: it stays until the end."""
+    gc.freeze()
+    gc.set_threshold(50_000)

@@ -384,7 +384,8 @@ def test_accumulated_and_streamed_images_equal_one_step_over_all(name):
         return jnp.sum(case.loss_of_sums(sums))
 
     def whole(scale):
-        return loss_fn(sum(sums_fn(scale, (x[k], y[k])) for k in range(BATCH[0])))
+        images = jax.vmap(lambda *image: sums_fn(scale, image))(x, y)
+        return loss_fn(jax.tree.map(lambda field: field.sum(0), images))
 
     scale = jnp.float32(0.9)
     expected, slope = jax.jit(jax.value_and_grad(whole))(scale)

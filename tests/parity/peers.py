@@ -38,8 +38,13 @@ def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _of_jax(function: Callable[[Any], jax.Array], primal: Any) -> Result:
-    value, pull = jax.vjp(function, primal)
-    (gradient,) = pull(jnp.asarray(_cotangent(value.shape), value.dtype))
+    # Compiled as one: its parts, each compiled on its own, would take several times as long.
+    @jax.jit
+    def value_and_gradient(primal: Any) -> Any:
+        value, pull = jax.vjp(function, primal)
+        return value, pull(jnp.asarray(_cotangent(value.shape), value.dtype))
+
+    value, gradient = value_and_gradient(primal)
     return np.asarray(value), [np.asarray(g) for g in jax.tree.leaves(gradient)]
 
 
@@ -58,8 +63,7 @@ def here(line: Line) -> Result:
         exec(line.setup, inner)
         return jnp.asarray(eval(line.ours, inner))
 
-    # Compiled as one: its parts, each compiled on its own, would take several times as long.
-    return _of_jax(jax.jit(function), names["logits"])
+    return _of_jax(function, names["logits"])
 
 
 def there(line: Line) -> Result:

@@ -46,8 +46,8 @@ def measure_psum(case, mesh, sharding):
 
     def of_images(x, y):
         # A leading axis of one image, as a device has it.
-        sums = (case.make_sums(x[k : k + 1], y[k : k + 1]) for k in range(SHAPE[0]))
-        return jnp.sum(case.loss_of_sums(sum(sums)))
+        sums = jax.vmap(case.make_sums)(x[:, None], y[:, None])
+        return jnp.sum(case.loss_of_sums(jax.tree.map(lambda field: field.sum(0), sums)))
 
     placed = [jax.device_put(a, sharding) for a in (x, y)]
     value, gradient = jax.jit(jax.value_and_grad(of_devices))(*placed)
