@@ -19,11 +19,11 @@ def _call(monkeypatch, *arguments):
     return main()
 
 
-def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys):
+def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys, unrendered):
     """C6: BCE at π, Dice at 1, squared Dice at √π."""
     arguments = ["compare", "--model", "bias", "--losses", "bce", "dice", "squared_dice"]
     arguments += ["--fractions", "0.05", "--seeds", "1", "--image-size", "32"]
-    arguments += ["--out", tmp_path / "bias"]
+    arguments += ["--validation-images", "16", "--test-images", "16", "--out", tmp_path / "bias"]
     assert _call(monkeypatch, *arguments) == 0
     found = {}
     for path in (tmp_path / "bias" / "runs").glob("*.json"):
