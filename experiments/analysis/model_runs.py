@@ -79,13 +79,16 @@ class ModelRuns:
         return _numbers(r["metrics"].get(metric) for r in self.cell(loss, fraction))
 
     def interval(self, loss: str, fraction: float, metric: str) -> Interval:
-        """The mean of a metric over a cell's runs, with its 95 % interval."""
-        return score_interval(self.scores(loss, fraction, metric), metric)
+        """The mean of a metric over the runs that trained, with its 95 % interval."""
+        return score_interval(self._trained_scores(loss, fraction, metric), metric)
 
     def median(self, loss: str, fraction: float, metric: str) -> float:
-        """The median over the seeds that have a number; NaN where none has."""
-        scores = self.scores(loss, fraction, metric)
+        """The median over the runs that trained and have a number; NaN where none has."""
+        scores = self._trained_scores(loss, fraction, metric)
         return float("nan") if np.isnan(scores).all() else float(np.nanmedian(scores))
+
+    def _trained_scores(self, loss: str, fraction: float, metric: str) -> np.ndarray:
+        return _numbers(r["metrics"].get(metric) for r in self.trained(loss, fraction))
 
     def over_images(self, loss: str, fraction: float, metric: str) -> Interval:
         """The mean of a cell, with its bootstrap interval over seeds, groups and test images."""

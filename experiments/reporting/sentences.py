@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.analysis.contrasts import (
@@ -12,10 +12,9 @@ from experiments.analysis.contrasts import (
     primary_loss,
     thresholds_of,
 )
-from experiments.analysis.estimands import blind_run
+from experiments.analysis.estimands import blind_run, given_neither_collapsed
 from experiments.analysis.model_runs import ModelRuns
 from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
-from experiments.analysis.tables import paired_differences, score_interval
 from experiments.learning.arms import options_of
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
@@ -27,22 +26,10 @@ __all__ = [
     "findings",
     "lead",
     "limits",
-    "mean_of",
     "methods",
     "theory_findings",
     "title",
 ]
-
-
-def mean_of(model: ModelRuns) -> Callable[[str, float, str], Interval]:
-    """Return the function from a loss, a fraction and a metric to the mean of the trained runs."""
-
-    def mean(loss: str, fraction: float, metric: str) -> Interval:
-        return score_interval(
-            [r["metrics"].get(metric) for r in model.trained(loss, fraction)], metric
-        )
-
-    return mean
 
 
 def against_baseline(model: ModelRuns) -> list[Contrast]:
@@ -92,7 +79,7 @@ def answer(model: ModelRuns) -> list[str]:
         fractions=model.fractions,
         baseline=baseline_of(config),
         by_loss=by_loss,
-        mean=mean_of(model),
+        mean=model.interval,
         statuses=_statuses(model),
     )
 
@@ -105,7 +92,9 @@ def findings(model: ModelRuns) -> list[str]:
     metric = thresholds_of(config)[0].metrics[1]
 
     def difference(first: tuple[str, str], second: tuple[str, str], fraction: float) -> Interval:
-        return mean_interval(paired_differences(model.runs, first, second, fraction), DIFFERENCE)
+        return mean_interval(
+            given_neither_collapsed(model.runs, first, second, fraction), DIFFERENCE
+        )
 
     return sentences(
         "findings.txt.j2",
@@ -116,7 +105,7 @@ def findings(model: ModelRuns) -> list[str]:
         contrasts=[c for c in found if c.thresholds == thresholds_of(config)[0]],
         difference=difference,
         blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, metric)),
-        mean=mean_of(model),
+        mean=model.interval,
         has_empty_images=model.has("empty_false_positive_share"),
         collapsed=[loss for loss, found in statuses.items() if "collapsed" in found],
         diverged=[loss for loss, found in statuses.items() if "diverged" in found],

@@ -35,9 +35,8 @@ _SHOWN_LOSSES = 6
 
 def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[float]]:
     """Compute C5's share of Dice at every logged step, from the means of p alone."""
-    cell = model.cell("dice", fraction)
     rows: dict[int, list[float]] = {}
-    for result in cell:
+    for result in model.trained("dice", fraction):
         for entry in result["history"]:
             region = region_of(model.config, entry)
             share = (
@@ -51,7 +50,7 @@ def _dice_share(model: ModelRuns, fraction: float) -> tuple[list[int], list[floa
 
 def _at_the_start(model: ModelRuns, loss: str, fraction: float) -> float | None:
     """Compute C5's share at the start, where all pixels have (nearly) the same p."""
-    regions = [region_of(model.config, r["history"][0]) for r in model.cell(loss, fraction)]
+    regions = [region_of(model.config, r["history"][0]) for r in model.trained(loss, fraction)]
     shares = [
         share_at_constant(loss, region.fraction, region.background)
         for region in regions

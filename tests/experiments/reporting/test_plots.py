@@ -164,6 +164,17 @@ def test_gradient_share_has_theorys_lines(model):
     assert not _lines(sampled.axes[0], "C5: Dice, from p̄₊ and p̄₋")
 
 
+def test_theorys_lines_are_of_the_runs_that_trained(model):
+    drawn = [plots.gradient_share(model)]
+    entries = [made_entry(step, mean_probability_background=1e-9) for step in (0, 1)]
+    lost = made_run(model.config, "dice", 0.05, 3, status="collapsed", history=entries)
+    drawn.append(plots.gradient_share(dataclasses.replace(model, results=[*model.results, lost])))
+    before, after = ([x.get_ydata() for x in f.axes[0].get_lines()] for f in drawn)
+    assert len(before) == len(after)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_reliability_pools_the_pixels_of_all_seeds():
     config = study(losses=("bce",), seeds=2)
     model = made_model(config, {})

@@ -79,6 +79,20 @@ def test_failed_runs_are_counted_and_explained():
     assert "A run has diverged if" in said
 
 
+def test_a_failed_run_is_in_no_mean():
+    model = _model(BCE)
+    model.results[3] = made_run(
+        model.config, "bce", 0.05, 3, status="collapsed", dice=0.0, dice_tuned=0.0,
+        threshold_tuned=0.9,
+    )  # fmt: skip
+    assert "of BCE by +0.650 [+0.650, +0.650] at 5 %." in findings(model)[0]
+    trained = np.delete(BCE, 3)
+    assert model.interval("bce", 0.05, "dice_tuned").mean == pytest.approx(trained.mean())
+    model.results[:6] = [r | {"status": "collapsed"} for r in model.results[:6]]
+    assert model.median("bce", 0.05, "threshold_tuned") == 0.4
+    assert model.interval("bce", 0.05, "dice_tuned").n == 1
+
+
 def test_failures_of_many_losses_are_told_of_the_worst():
     losses = ("bce", "dice", "jaccard", "focal", "tversky")
     model = made_model(study(losses=losses), dict.fromkeys(losses, (BCE, BCE)))
