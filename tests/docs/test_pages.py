@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -40,6 +41,27 @@ def run(page):
 def test_the_page_runs_under_strict_promotion(page):
     assert blocks(page)
     run(page)
+
+
+def test_the_losses_of_the_table_by_situation_run():
+    names = run("choosing")
+    mask = names["labels"] > 0
+    names |= {
+        "p": jax.nn.softmax(names["logits"])[..., 1],
+        "mask": mask,
+        "instances": mask.astype(int),
+        "count": 1,
+        "distances": jnp.where(mask, -1.0, 1.0),
+        "alpha": 0.9,
+    }
+    page = (DOCS / "choosing.md").read_text()
+    table = page[page.index("| your situation |") :].split("\n\n")[0].splitlines()[2:]
+    for row in table:
+        found = re.findall(r"`([^`]+)`", row.split(" | ")[1])
+        assert found, row
+        for expression in found:
+            value = eval(expression, names)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(value)), expression
 
 
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
