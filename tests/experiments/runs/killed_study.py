@@ -37,8 +37,12 @@ CONFIGS = (
 
 
 class Told(Progress):
+    def __init__(self, out: Path):
+        self._out = out
+
     def skip(self, steps):
-        print("RESUMED", steps, flush=True)
+        # A study went on from the middle of a training.
+        (self._out.parent / "RESUMED").touch()
 
 
 def begin(out: Path) -> int:
@@ -47,7 +51,7 @@ def begin(out: Path) -> int:
         return child
     try:
         # A checkpoint after every part of a training.
-        run_study(CONFIGS, out, Told(), checkpoint_seconds=0)
+        run_study(CONFIGS, out, Told(out), checkpoint_seconds=0)
         os._exit(0)
     except BaseException as error:
         print(repr(error), file=sys.stderr, flush=True)
@@ -74,7 +78,8 @@ def main(out: Path, kills: int, seed: int) -> None:
     took = time.monotonic() - began
     generator = random.Random(seed)
     studies, killed = 1, 0
-    while killed < kills:
+    # Few kills may all miss the trainings: then some more follow.
+    while killed < kills or (killed < 5 * kills and not (out / "RESUMED").exists()):
         child = begin(out / f"killed_{studies}")
         time.sleep(generator.uniform(0, 0.6 * took))
         os.kill(child, signal.SIGKILL)

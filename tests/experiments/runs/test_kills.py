@@ -37,9 +37,9 @@ def test_killed_at_random_moments(tmp_path, kills):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert f"{kills} kills" in done.stdout
+    assert int(done.stdout.split(" kills")[0]) >= kills
     # Some of the kills fell into a training, which went on from its middle.
-    assert "RESUMED" in done.stdout
+    assert (tmp_path / "RESUMED").exists(), done.stdout
     unbroken = contents(tmp_path / "unbroken")
     assert len([name for name in unbroken if name.startswith(("runs/", "tuning/"))]) == 2 + 4 + 2
     assert contents(tmp_path / "unbroken_again") == unbroken
