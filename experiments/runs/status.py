@@ -13,9 +13,9 @@ __all__ = ["status_of"]
 def status_of(model: str, diverged: bool, metrics: Mapping[str, Any]) -> str:
     """Judge a run by what a network could do without seeing the image.
 
-    A run has collapsed if its ranking of the pixels is no better than chance, or if no threshold
-    makes its Dice better than that of a mask that is all foreground. Dice at 0.5 would only judge
-    its threshold.
+    A run has collapsed if its ranking of the pixels is hardly better than chance, or if no
+    threshold makes its Dice better than that of a mask that is all foreground. Dice at 0.5 would
+    only judge its threshold.
     """
     if diverged:
         return "diverged"

@@ -76,7 +76,7 @@ ARMS = {
     "Dice, clipped at norm 1": "dice,rate=0.033,clip=1",
     "Dice, β₂ = 0.9": "dice,rate=0.033,beta2=0.9", "Dice, β₂ = 0.99": "dice,rate=0.033,beta2=0.99",
     "Dice, rate rises over 5 steps": "dice,rate=0.033,warmup=5",
-    "Dice, starting at p = π": "dice,rate=0.033,start=prior",
+    "Dice, p starts at the foreground fraction": "dice,rate=0.033,start=prior",
     "Dice + BCE": "dice+bce,rate=0.033", "BCE": "bce,rate=0.033",
 }  # fmt: skip
 
