@@ -44,6 +44,30 @@ def test_the_readmes_table_follows_from_the_runs():
         assert collapsed == f"{len(dice) - len(trained)} of {len(dice)}"
 
 
+def test_the_readmes_words_on_collapses_and_tuned_thresholds_follow_from_the_tables():
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    arms = pd.read_csv(RESULTS / "standard" / "estimands.csv").query("foreground_fraction == 0.003")
+    dice, bce, both = (
+        "{:.2f} [{:.2f}, {:.2f}]".format(*arm[["blind", "blind_ci_low", "blind_ci_high"]])
+        for _, arm in arms.set_index("loss").loc[["dice", "bce", "dice+bce"]].iterrows()
+    )
+    assert f"{dice} with Dice, {bce} with BCE and {both} with Dice + BCE" in readme
+    tuned = pd.read_csv(RESULTS / "standard" / "contrasts.csv").query(
+        "threshold == 'tuned' and baseline_threshold == 'tuned' and baseline == 'bce'"
+    )
+    rows = tuned.set_index(["loss", "foreground_fraction"])
+    ends = ["blind", "blind_ci_low", "blind_ci_high"]
+    loss = "{:.2f} [{:.2f}, {:+.2f}]".format(*rows.loc[("dice", 0.003), ends]).replace("-", "−")
+    assert f"undecided at 0.3 %: {loss}" in readme
+    verdicts = [rows.loc[("dice+bce", part), "verdict"] for part in (0.05, 0.01, 0.003)]
+    assert [str(words).split(",")[0] for words in verdicts] == [
+        "higher",
+        "equivalent within 0.01",
+        "higher",
+    ]
+    assert "is higher than BCE at 5 % and 0.3 %, and equivalent within 0.01 at 1 %" in readme
+
+
 SMALL = [(rate, smooth) for rate in ("0.033", "0.01") for smooth in ("", ",smooth=1")]
 
 
