@@ -82,8 +82,8 @@ class Contrast:
         over_images: the same mean with a bootstrap interval over seeds, groups and test images.
             Without a value where every seed has images of its own: the spread over seeds then holds
             that of the images.
-        blind: the expected difference of one run of each that nobody looks at: a collapsed run
-            counts with its score, and one that diverged as 0. With a bootstrap interval.
+        blind: the expected difference of a single run of each, failed runs counted: a collapsed
+            run with its score, and one that diverged as 0. With a bootstrap interval.
         collapse: the share of the loss's runs that collapsed or diverged, with its exact interval.
         baseline_collapse: the same of the baseline.
         lost: pairs that are not in ``difference`` because a run collapsed or diverged.
@@ -128,6 +128,16 @@ class Contrast:
         if self.p_value < LEVEL and not over_images.low <= 0 <= over_images.high:
             return "higher" if self.difference.mean > 0 else "lower"
         return "equivalent" if self.small else "undecided"
+
+    @property
+    def blind_verdict(self) -> str:
+        """The conclusion with failed runs counted, by the interval of ``blind``.
+
+        Higher, lower or undecided.
+        """
+        if self.blind.n < LEAST_SEEDS or self.blind.low <= 0 <= self.blind.high:
+            return "undecided"
+        return "higher" if self.blind.mean > 0 else "lower"
 
     @property
     def small(self) -> bool:

@@ -1,4 +1,4 @@
-"""The three numbers of an arm: how often it collapses, what it scores otherwise, one blind run."""
+"""An arm in three numbers: how often it collapses, its score otherwise, and that of any run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Estimands(NamedTuple):
     Args:
         collapse: the probability that a run collapses or diverges, with its exact interval.
         trained: the mean score of the runs that did not, with a bootstrap interval.
-        blind: the expected score of one run that nobody looks at, with a bootstrap interval.
+        blind: the expected score of a single run, failed runs counted, with a bootstrap interval.
     """
 
     collapse: Interval

@@ -29,9 +29,9 @@ __all__ = [
 
 MODEL_NAMES = {"unet": "U-Net", "linear": "linear model", "bias": "bias-only model"}
 THRESHOLDS = {
-    ("half", "tuned"): "0.5 against tuned",
-    ("tuned", "tuned"): "both tuned",
-    ("half", "half"): "both at 0.5",
+    ("half", "tuned"): "threshold 0.5 against tuned",
+    ("tuned", "tuned"): "both thresholds tuned",
+    ("half", "half"): "both thresholds 0.5",
     ("largest", "largest"): "largest logit",
 }
 _NAMES = {"bce": "BCE", "ce": "CE", "balanced_bce": "balanced BCE"}

@@ -14,16 +14,17 @@ from experiments.analysis.contrasts import (
 )
 from experiments.analysis.estimands import blind_run, given_neither_collapsed
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
+from experiments.analysis.statistics import DIFFERENCE, mean_interval
 from experiments.learning.arms import options_of
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
 from experiments.reporting.theory_checks import STATEMENTS, Check, counts_by_kind
 
 __all__ = [
-    "against_baseline",
+    "all_contrasts",
     "answer",
     "findings",
+    "headline",
     "lead",
     "limits",
     "methods",
@@ -31,13 +32,28 @@ __all__ = [
     "title",
 ]
 
+# The first sentences name so many losses; of more they count verdicts.
+_FEW_LOSSES = 4
 
-def against_baseline(model: ModelRuns) -> list[Contrast]:
-    """Compare every loss with the baseline, the primary thresholds first."""
-    baseline = baseline_of(model.config)
-    found = [c for c in contrasts(model) if c.baseline == baseline]
+
+def all_contrasts(model: ModelRuns) -> list[Contrast]:
+    """Compare the losses, the primary thresholds first."""
     order = thresholds_of(model.config)
-    return sorted(found, key=lambda c: order.index(c.thresholds))
+    return sorted(contrasts(model), key=lambda c: order.index(c.thresholds))
+
+
+def headline(model: ModelRuns) -> list[Contrast]:
+    """Choose the contrasts that come first: with the baseline, and with the primary loss.
+
+    With the baseline at the primary thresholds and at thresholds of one kind; with the primary
+    loss, if the losses are few, only at the latter.
+    """
+    config, thresholds = model.config, thresholds_of(model.config)
+    same_kind = next(one for one in thresholds if one.loss == one.baseline)
+    wanted = {(baseline_of(config), thresholds[0]), (baseline_of(config), same_kind)}
+    if len(config.losses) <= _FEW_LOSSES:
+        wanted.add((primary_loss(config) or "", same_kind))
+    return [c for c in all_contrasts(model) if (c.baseline, c.thresholds) in wanted]
 
 
 def _bases(model: ModelRuns) -> list[str]:
@@ -57,28 +73,42 @@ def lead(models: Sequence[ModelRuns]) -> str:
     many, bases = len(models[0].config.losses), len(_bases(models[0]))
     losses = f"{bases} {'loss' if bases == 1 else 'losses'}"
     count = losses if many == bases else f"{many} variants of {losses}"
-    return sentences("lead.txt.j2", models=models, count=count)[0]
+    config = models[0].config
+    return sentences(
+        "lead.txt.j2",
+        models=models,
+        count=count,
+        primary=primary_loss(config) if MODELS[config.model].sees_pixels else None,
+        baseline=baseline_of(config),
+        thresholds=thresholds_of(config)[0],
+    )[0]
 
 
-def _statuses(model: ModelRuns) -> dict[str, list[str]]:
-    runs = model.runs
-    return {loss: runs["status"][runs["loss"] == loss].tolist() for loss in model.config.losses}
+def _statuses(model: ModelRuns) -> dict[tuple[str, float], list[str]]:
+    return {
+        (loss, fraction): [run["status"] for run in model.cell(loss, fraction)]
+        for loss in model.config.losses
+        for fraction in model.fractions
+    }
 
 
 def answer(model: ModelRuns) -> list[str]:
     """Say who won, and how many runs failed."""
     config = model.config
-    primary = thresholds_of(config)[0]
-    by_loss: dict[str, list[Contrast]] = {}
-    for contrast in against_baseline(model):
-        if contrast.thresholds == primary:
-            by_loss.setdefault(contrast.loss, []).append(contrast)
+    baseline, thresholds = baseline_of(config), thresholds_of(config)[0]
+    first = [c for c in headline(model) if c.baseline != baseline or c.thresholds == thresholds]
+    by_loss: dict[str, dict[str, list[Contrast]]] = {}
+    for c in first:
+        by_loss.setdefault(c.loss, {}).setdefault(c.baseline, []).append(c)
     return sentences(
         "answer.txt.j2",
         config=config,
         fractions=model.fractions,
-        baseline=baseline_of(config),
+        baseline=baseline,
+        few=_FEW_LOSSES,
         by_loss=by_loss,
+        first=first,
+        blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, thresholds.metrics[1])),
         mean=model.interval,
         statuses=_statuses(model),
     )
@@ -86,29 +116,20 @@ def answer(model: ModelRuns) -> list[str]:
 
 def findings(model: ModelRuns) -> list[str]:
     """Say what else one model's runs show."""
-    config = model.config
-    primary, statuses = primary_loss(config), _statuses(model)
-    found = [c for c in against_baseline(model) if c.loss == primary]
-    metric = thresholds_of(config)[0].metrics[1]
-
-    def difference(first: tuple[str, str], second: tuple[str, str], fraction: float) -> Interval:
-        return mean_interval(
-            given_neither_collapsed(model.runs, first, second, fraction), DIFFERENCE
-        )
+    config, baseline = model.config, baseline_of(model.config)
+    both = (baseline, "dice_tuned"), (baseline, "dice")
+    gains = {f: given_neither_collapsed(model.runs, *both, f) for f in model.fractions}
 
     return sentences(
         "findings.txt.j2",
         config=config,
         fractions=model.fractions,
-        baseline=baseline_of(config),
-        primary=primary,
-        contrasts=[c for c in found if c.thresholds == thresholds_of(config)[0]],
-        difference=difference,
-        blind=lambda loss, fraction: blind_run(model.scores(loss, fraction, metric)),
+        baseline=baseline,
+        primary=primary_loss(config),
+        gains={f: mean_interval(gain, DIFFERENCE) for f, gain in gains.items()},
         mean=model.interval,
         has_empty_images=model.has("empty_false_positive_share"),
-        collapsed=[loss for loss, found in statuses.items() if "collapsed" in found],
-        diverged=[loss for loss, found in statuses.items() if "diverged" in found],
+        collapsed="collapsed" in set(model.runs["status"]),
     )
 
 
@@ -148,4 +169,16 @@ def methods(models: Sequence[ModelRuns]) -> list[str]:
 
 def limits(models: Sequence[ModelRuns]) -> list[str]:
     """Say what the study cannot show."""
-    return sentences("limits.txt.j2", models=models, config=models[0].config)
+    return sentences(
+        "limits.txt.j2",
+        models=models,
+        config=models[0].config,
+        beyond={model.config.model: _beyond_the_grid(model) for model in models},
+    )
+
+
+def _beyond_the_grid(model: ModelRuns) -> list[tuple[str, float, float]]:
+    """List the losses, fractions and learning rates by which the grid was extended."""
+    keys = "loss", "foreground_fraction", "learning_rate"
+    tried = {tuple(run[key] for key in keys) for run in model.tuning_results}
+    return sorted(x for x in tried if x[2] not in model.config.of_arm(x[0]).learning_rates)

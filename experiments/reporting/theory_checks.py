@@ -30,19 +30,16 @@ __all__ = ["KINDS", "STATEMENTS", "Check", "Count", "counts_by_kind", "predictio
 
 # What each check says, with its tolerance.
 STATEMENTS = {
-    "C1": "|g₊|/|g₋| = 2/D − 1 at every logged step (within 1 %)",
-    "C3": "Jaccard at s/2 ends where Dice at s does: test Dice, within the study's margin",
+    "C1": "gradient of a foreground over that of a background pixel: 2/D − 1, D: Dice (within 1 %)",
+    "C3": "Jaccard, smoothed half as much, ends at Dice's test score (within the study's margin)",
     "C5": "foreground share of the first step's gradient (within 0.01)",
-    "C6": "best constant prediction at rest (within 1 %; one at infinity, within 0.01)",
-    "C7": "foreground share of the gradient at rest, logit space (within 0.02)",
+    "C6": "best constant prediction, at the optimum (within 1 %; one at infinity, within 0.01)",
+    "C7": "foreground share of the gradient at the optimum, logit space (within 0.02)",
     "C15": "volume bias (within 0.05)",
 }
-# The kinds of predictions, and what it means that one agrees.
-KINDS = {
-    "identity": "holds for any parameters: it fails only if the code is wrong",
-    "at rest": "holds where the gradient is 0: it is checked on the runs that ended there",
-    "outcome": "says how a training ends: it can fail although the code is right",
-}
+# The kinds of predictions: one that holds for any parameters, one that holds where the gradient is
+# 0 and is checked on the runs that ended there, and one that says how a training ends.
+KINDS = "identity", "at rest", "outcome"
 # The largest norm of a gradient at which a run counts as at rest. A loss is of order 1.
 _AT_REST = 1e-6
 
@@ -82,7 +79,6 @@ class Count(NamedTuple):
     """How the checks of one kind ended."""
 
     kind: str
-    meaning: str
     agree: int
     disagree: int
     undecided: int
@@ -111,12 +107,12 @@ def predictions(model: ModelRuns) -> list[Check]:
 def counts_by_kind(checks: Sequence[Check]) -> list[Count]:
     """Count the checks that agree, disagree and are undecided, by kind; no row for an empty one."""
     found = []
-    for kind, meaning in KINDS.items():
+    for kind in KINDS:
         verdicts = [check.agrees for check in checks if check.kind == kind]
         if verdicts:
             agree, disagree = verdicts.count(True), verdicts.count(False)
             undecided = len(verdicts) - agree - disagree
-            found.append(Count(kind, meaning, agree, disagree, undecided))
+            found.append(Count(kind, agree, disagree, undecided))
     return found
 
 

@@ -29,9 +29,10 @@ from experiments.reporting.gallery import Picture, pictures
 from experiments.reporting.plots.style import drawn
 from experiments.reporting.rendering import MODEL_NAMES, capitalised, page
 from experiments.reporting.sentences import (
-    against_baseline,
+    all_contrasts,
     answer,
     findings,
+    headline,
     lead,
     limits,
     methods,
@@ -138,7 +139,8 @@ def _sections(models: Sequence[ModelRuns], directory: Path) -> Iterator[dict[str
             "name": capitalised(MODEL_NAMES[config.model]),
             "answer": answer(model),
             "findings": findings(model),
-            "contrasts": against_baseline(model),
+            "contrasts": all_contrasts(model),
+            "headline": headline(model),
             "baseline": baseline_of(config),
             "metrics": thresholds_of(config)[0].metrics,
             "figures": [

@@ -64,8 +64,9 @@ def _at_the_start(model: ModelRuns, loss: str, fraction: float) -> float | None:
 def gradient_share(model: ModelRuns) -> Figure:
     """Draw the foreground's share of the gradient over the steps, and what theory predicts.
 
-    Per fraction one panel in probability space (dotted: C5 for Dice, from the batch's own p̄₊ and
-    p̄₋) and one in logit space (dashed: the ½ of C7). Diamonds are C5 at the start.
+    Per fraction one panel in probability space (dotted: C5 for Dice, from the mean p of the batch's
+    foreground and background) and one in logit space (dashed: the ½ of C7). Diamonds are C5 at the
+    start.
     """
     figure, found = panels(model.fractions, 2.2, rows=2, sharex=True)
     losses, pooled = drawn(model.config.losses), model.config.pooling == "batch"
@@ -82,8 +83,10 @@ def gradient_share(model: ModelRuns) -> Figure:
         top, bottom = axes
         if pooled and "dice" in losses:
             steps, shares = _dice_share(model, fraction)
-            top.plot(steps, shares, color="black", ls=":", lw=1.6, label="C5: Dice, from p̄₊ and p̄₋")
-        bottom.axhline(0.5, color="black", ls="--", lw=1.1, label="C7: any loss at rest")
+            top.plot(
+                steps, shares, color="black", ls=":", lw=1.6, label="C5: Dice, from the mean p"
+            )
+        bottom.axhline(0.5, color="black", ls="--", lw=1.1, label="C7: any loss at its optimum")
         bottom.set_xlabel("step")
         bottom.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for top, bottom in found[::3]:
@@ -134,8 +137,8 @@ def gradient_ratio(model: ModelRuns) -> Figure:
 def trajectories(model: ModelRuns) -> Figure:
     """Draw the mean p of the two classes during training, on contours of soft Dice.
 
-    One panel per fraction: p̄₋ is horizontal, p̄₊ vertical. There is a line per loss (mean over
-    seeds), with a ring at its start and a mark at its end.
+    One panel per fraction, with the background's mean p on the x axis. There is a line per loss
+    (mean over seeds), with a ring at its start and a mark at its end.
     """
     figure, found = panels(model.fractions, 2.7)
     losses = drawn(model.config.losses)
@@ -152,7 +155,7 @@ def trajectories(model: ModelRuns) -> Figure:
             look = look_of(losses, loss)
             _, over = history(model, loss, fraction, "mean_probability_background")
             _, up = history(model, loss, fraction, "mean_probability_foreground")
-            # Batches without foreground have no p̄₊, and a diverged run has neither.
+            # Batches without foreground have no p of it, and a diverged run has neither.
             whole = ~np.isnan(over + up).any(axis=0)
             if not whole.any():
                 continue

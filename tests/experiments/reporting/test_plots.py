@@ -149,11 +149,11 @@ def test_a_loss_looks_the_same_in_every_study():
 def test_gradient_share_has_theorys_lines(model):
     figure = plots.gradient_share(model)
     top, bottom = figure.axes[0], figure.axes[2]
-    (line,) = _lines(top, "C5: Dice, from p̄₊ and p̄₋")
+    (line,) = _lines(top, "C5: Dice, from the mean p")
     # At p = ½ and π = 0.05: the odds are 1/19.
     ratio = 1 + 2 / 19
     assert line.get_ydata() == pytest.approx([ratio / (1 + ratio)] * 2)
-    (rest,) = _lines(bottom, "C7: any loss at rest")
+    (rest,) = _lines(bottom, "C7: any loss at its optimum")
     assert set(rest.get_ydata()) == {0.5}
     starts = [x for x in bottom.get_lines() if x.get_marker() == "D" and x.get_label()[0] == "_"]
     assert [to_hex(x.get_color()).upper() for x in starts] == ["#0072B2", "#D55E00"]
@@ -161,7 +161,7 @@ def test_gradient_share_has_theorys_lines(model):
     # One image at a time is not one region.
     config = dataclasses.replace(model.config, pooling="sample")
     sampled = plots.gradient_share(dataclasses.replace(model, config=config))
-    assert not _lines(sampled.axes[0], "C5: Dice, from p̄₊ and p̄₋")
+    assert not _lines(sampled.axes[0], "C5: Dice, from the mean p")
 
 
 def test_theorys_lines_are_of_the_runs_that_trained(model):
