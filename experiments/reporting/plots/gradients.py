@@ -81,7 +81,7 @@ def gradient_share(model: ModelRuns) -> Figure:
                     ax.plot(0, start, "D", color=colour, mec="black", mew=0.7, ms=6, clip_on=False)
             ax.set_ylim(-0.03, 1.03)
         top, bottom = axes
-        if pooled and "dice" in losses:
+        if pooled and model.trained("dice", fraction):
             steps, shares = _dice_share(model, fraction)
             top.plot(
                 steps, shares, color="black", ls=":", lw=1.6, label="C5: Dice, from the mean p"

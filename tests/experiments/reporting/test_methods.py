@@ -78,8 +78,8 @@ def test_the_first_sentence_says_what_was_compared_on_what():
         "A U-Net was trained with each of 2 losses, for 200 steps, on synthetic images of 64×64 "
         "pixels, of which 5 % or 2 % are foreground. 7 runs of each loss and fraction, paired: the "
         "same images, initial weights and order for every loss. Each loss has its own learning "
-        "rate at each fraction, chosen on 3 other seeds. Only Dice against BCE (threshold 0.5 "
-        "against tuned) was fixed before the study. Further models: a linear model "
+        "rate at each fraction, chosen on 3 other seeds. Only the comparison of Dice with BCE "
+        "(threshold 0.5 against tuned) was fixed before the study. Further models: a linear model "
         "(2 losses, 1 run of each)."
     )
     variants = made_model(study(losses=("dice", "dice,clip=1")), {})

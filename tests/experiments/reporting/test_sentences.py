@@ -130,6 +130,7 @@ def test_failures_of_many_losses_are_told_of_the_worst():
         for seed in range(failed):
             place = losses.index(loss) * 7 + seed
             model.results[place] = made_run(model.config, loss, 0.05, seed, status="collapsed")
+    assert answer(model)[0].endswith(" (without the collapsed runs).")
     assert answer(model)[-1] == (
         "10 of 35 runs collapsed: 4 of 7 with Tversky; 3 of 7 with Focal; 2 of 7 with Jaccard; "
         "at most 1 with each of 1 more."
