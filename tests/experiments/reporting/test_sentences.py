@@ -153,14 +153,14 @@ def test_of_many_losses_the_verdicts_are_counted():
         "jaccard": (BCE + 0.1 + noise, BCE),
         "tversky": (BCE + 10 * noise, BCE),
     }
-    model = made_model(config, scores)
-    assert answer(model)[0] == (
+    assert answer(made_model(config, scores))[0] == (
         "1 of 4 others scored higher than BCE (Jaccard); 1 of 4 scored lower than it (Focal); "
         "1 of 4 were equivalent to it within 0.03 (Dice); 1 of 4 neither differ from it nor are "
         "equivalent, as far as was shown (Tversky)."
     )
-    model.results[-1]["status"] = "collapsed"
-    assert answer(model)[0].endswith("too few runs (Tversky) (without the collapsed runs).")
+    failed = made_model(config, scores)
+    failed.results[-1]["status"] = "collapsed"
+    assert answer(failed)[0].endswith("too few runs (Tversky), all without the collapsed runs.")
 
 
 def test_variants_of_one_loss_are_compared_at_the_same_thresholds():
