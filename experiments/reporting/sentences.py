@@ -43,16 +43,16 @@ def all_contrasts(model: ModelRuns) -> list[Contrast]:
 
 
 def headline(model: ModelRuns) -> list[Contrast]:
-    """Choose the contrasts that come first: with the baseline, and with the primary loss.
+    """Choose the contrasts that come first: with the baseline, and with Dice.
 
-    With the baseline at the primary thresholds and at thresholds of one kind; with the primary
-    loss, if the losses are few, only at the latter.
+    With the baseline at the primary thresholds and at thresholds of one kind; with Dice, if the
+    losses are few, only at the latter.
     """
     config, thresholds = model.config, thresholds_of(model.config)
     same_kind = next(one for one in thresholds if one.loss == one.baseline)
     wanted = {(baseline_of(config), thresholds[0]), (baseline_of(config), same_kind)}
     if len(config.losses) <= _FEW_LOSSES:
-        wanted.add((primary_loss(config) or "", same_kind))
+        wanted.add(("dice", same_kind))
     return [c for c in all_contrasts(model) if (c.baseline, c.thresholds) in wanted]
 
 
@@ -74,11 +74,13 @@ def lead(models: Sequence[ModelRuns]) -> str:
     losses = f"{bases} {'loss' if bases == 1 else 'losses'}"
     count = losses if many == bases else f"{many} variants of {losses}"
     config = models[0].config
+    # The protocol fixes Dice against the baseline. Any other pair was not planned.
+    planned = primary_loss(config) == "dice" and MODELS[config.model].sees_pixels
     return sentences(
         "lead.txt.j2",
         models=models,
         count=count,
-        primary=primary_loss(config) if MODELS[config.model].sees_pixels else None,
+        planned=planned,
         baseline=baseline_of(config),
         thresholds=thresholds_of(config)[0],
     )[0]

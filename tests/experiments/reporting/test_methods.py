@@ -84,6 +84,8 @@ def test_the_first_sentence_says_what_was_compared_on_what():
     )
     variants = made_model(study(losses=("dice", "dice,clip=1")), {})
     assert "each of 2 variants of 1 loss," in lead([variants])
+    others = made_model(study(losses=("bce", "focal")), {})
+    assert "was fixed before" not in lead([others])
     own = dataclasses.replace(study(), data="nuclei", data_digest="digest")
     assert "on the images in nuclei (5 % of the pixels are foreground)" in lead(
         [made_model(own, {})]
