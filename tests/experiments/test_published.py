@@ -195,7 +195,11 @@ def test_the_margin_that_the_page_justifies_follows_from_the_pilot():
     assert words in page
 
 
-WITH_CONTRASTS = sorted(path.parent.name for path in RESULTS.glob("*/contrasts.csv"))
+WITH_CONTRASTS = sorted(
+    path.parent.relative_to(RESULTS).as_posix()
+    for path in RESULTS.rglob("contrasts.csv")
+    if (path.parent / "runs.csv").exists()
+)
 ENDS = "_ci_low", "_ci_high"
 METRICS = {"half": "dice", "tuned": "dice_tuned", "largest": "dice"}
 
@@ -272,3 +276,37 @@ def test_the_table_of_one_number_follows_from_the_summary_and_the_closed_forms()
             else:
                 assert set(cells) == {"> 0.9999"}
                 assert (p > 0.9999).all()
+
+
+def test_the_table_of_real_images_follows_from_the_runs():
+    arms = {"bce": "BCE", "dice": "Dice", "dice+bce": "Dice + BCE"}
+    rows = _rows("docs/experiments.md", "images")
+    assert [row[0] for row in rows] == ["nuclei", "vessels", "mitochondria", "tiles", "synapses"]
+    for name, fraction, *means, half, tuned, both, failed in rows:
+        runs = pd.read_csv(RESULTS / "real" / name / "runs.csv")
+        assert float(fraction.split()[0]) == pytest.approx(
+            100 * runs["foreground_fraction"].iloc[0], rel=0.02
+        )
+        of = {loss: runs[runs["loss"] == loss].set_index("seed") for loss in arms}
+        assert {len(arm) for arm in of.values()} == {10}
+        columns = [
+            ("bce", "dice"), ("bce", "dice_tuned"), ("dice", "dice"), ("dice", "dice_tuned"),
+            ("dice+bce", "dice_tuned"),
+        ]  # fmt: skip
+        assert means == [f"{of[loss][column].mean():.3f}" for loss, column in columns]
+        assert failed == " / ".join(str((arm["status"] != "finished").sum()) for arm in of.values())
+        contrasts = pd.read_csv(RESULTS / "real" / name / "contrasts.csv").set_index(
+            ["loss", "baseline", "threshold", "baseline_threshold"]
+        )
+        for cell, loss, threshold in (
+            (half, "dice", "half"), (tuned, "dice", "tuned"), (both, "dice+bce", "tuned"),
+        ):  # fmt: skip
+            row = contrasts.loc[(loss, "bce", threshold, "tuned")]
+            if row["verdict"] == "untested":
+                assert cell == "untested"
+                continue
+            column = "dice" if threshold == "half" else "dice_tuned"
+            difference = (of[loss][column] - of["bce"]["dice_tuned"]).mean()
+            low, high = row["over_images_ci_low"], row["over_images_ci_high"]
+            interval = f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]"
+            assert cell == f"{interval} {row['verdict']}"
