@@ -11,8 +11,8 @@ import importlib.util
 import io
 import math
 import subprocess
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -70,10 +70,10 @@ def checkout(revision: str) -> Iterator[Path]:
     Yields:
         The folder that holds ``dice_jax``.
     """
-    packed = _git("archive", revision, "dice_jax")
+    packed = _git("archive", "--format=zip", revision, "dice_jax")
     with tempfile.TemporaryDirectory(prefix="dice_jax-") as folder:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder, filter="data")
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(folder)
         # Resolved, to be comparable with the path that the worker finds.
         yield Path(folder).resolve()
 

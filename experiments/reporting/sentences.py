@@ -14,7 +14,7 @@ from experiments.analysis.contrasts import (
 )
 from experiments.analysis.estimands import blind_run, given_neither_collapsed
 from experiments.analysis.model_runs import ModelRuns
-from experiments.analysis.statistics import DIFFERENCE, mean_interval
+from experiments.analysis.statistics import DIFFERENCE, Interval, mean_interval
 from experiments.learning.arms import options_of
 from experiments.learning.models import MODELS
 from experiments.reporting.rendering import joined, label, sentences
@@ -119,8 +119,10 @@ def answer(model: ModelRuns) -> list[str]:
 def findings(model: ModelRuns) -> list[str]:
     """Say what else one model's runs show."""
     config, baseline = model.config, baseline_of(model.config)
-    both = (baseline, "dice_tuned"), (baseline, "dice")
-    gains = {f: given_neither_collapsed(model.runs, *both, f) for f in model.fractions}
+
+    def gain_of_tuning(fraction: float) -> Interval:
+        both = (baseline, "dice_tuned"), (baseline, "dice")
+        return mean_interval(given_neither_collapsed(model.runs, *both, fraction), DIFFERENCE)
 
     return sentences(
         "findings.txt.j2",
@@ -128,7 +130,7 @@ def findings(model: ModelRuns) -> list[str]:
         fractions=model.fractions,
         baseline=baseline,
         primary=primary_loss(config),
-        gains={f: mean_interval(gain, DIFFERENCE) for f, gain in gains.items()},
+        gain_of_tuning=gain_of_tuning,
         mean=model.interval,
         has_empty_images=model.has("empty_false_positive_share"),
         collapsed="collapsed" in set(model.runs["status"]),

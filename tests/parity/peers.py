@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -37,14 +38,12 @@ def _cotangent(shape: tuple[int, ...]) -> np.ndarray:
     return (np.arange(1.0, 1 + size) / size).reshape(shape).astype(np.float32)
 
 
-def _of_jax(function: Callable[[Any], jax.Array], primal: Any) -> Result:
-    # Compiled as one: its parts, each compiled on its own, would take several times as long.
-    @jax.jit
-    def value_and_gradient(primal: Any) -> Any:
-        value, pull = jax.vjp(function, primal)
-        return value, pull(jnp.asarray(_cotangent(value.shape), value.dtype))
+def _value_and_gradient(function: Callable[[Any], jax.Array], primal: Any) -> Any:
+    value, pull = jax.vjp(function, primal)
+    return value, pull(jnp.asarray(_cotangent(value.shape), value.dtype))
 
-    value, gradient = value_and_gradient(primal)
+
+def _of_jax(value: jax.Array, gradient: Any) -> Result:
     return np.asarray(value), [np.asarray(g) for g in jax.tree.leaves(gradient)]
 
 
@@ -63,7 +62,9 @@ def here(line: Line) -> Result:
         exec(line.setup, inner)
         return jnp.asarray(eval(line.ours, inner))
 
-    return _of_jax(function, names["logits"])
+    # Compiled as one: its parts, each compiled on its own, would take several times as long.
+    compiled = jax.jit(functools.partial(_value_and_gradient, function))
+    return _of_jax(*compiled(names["logits"]))
 
 
 def there(line: Line) -> Result:
@@ -273,7 +274,8 @@ def _run_jax(line: Line, names: dict[str, Any]) -> Result:
             inner["one_hot"] = jax.nn.one_hot(arrays["labels"], logits.shape[-1])
         return jnp.asarray(eval(line.theirs, inner))
 
-    return _of_jax(function, arrays["logits"])
+    # Not compiled: a library may look at its arguments' values in Python.
+    return _of_jax(*_value_and_gradient(function, arrays["logits"]))
 
 
 def _optax() -> dict[str, Any]:
