@@ -143,6 +143,7 @@ def test_links_from_the_root_hold_on_the_site(hook):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(DOCS.glob("gallery/*.py")), ids=lambda p: p.stem)
 def test_every_gallery_example_draws(hook, path):
     gallery = hook("gallery")

@@ -37,6 +37,7 @@ def run(page):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_runs_under_strict_promotion(page):
     assert blocks(page)

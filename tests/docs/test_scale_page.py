@@ -11,6 +11,7 @@ import pytest
 import dice_jax as dj
 from tests.support import WITHOUT_EXTRA
 
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 
 

@@ -66,6 +66,7 @@ def scored(tmp_path_factory):
 EVERY = [case for name in SETS for case in cases(name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EVERY)
 def test_the_numbers_are_monais(scored, case):
     assert MONAI["tolerance"] == TOLERANCE

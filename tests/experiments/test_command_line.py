@@ -19,6 +19,7 @@ def _call(monkeypatch, *arguments):
     return main()
 
 
+@pytest.mark.slow
 def test_bias_only_lands_on_the_closed_forms(monkeypatch, tmp_path, capsys, unrendered):
     """C6: BCE at π, Dice at 1, squared Dice at √π."""
     arguments = ["compare", "--model", "bias", "--losses", "bce", "dice", "squared_dice"]
@@ -84,6 +85,7 @@ def test_report_of_a_directory_without_a_study(monkeypatch, tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_exit_code_reaches_the_shell_and_options_are_parsed(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run(

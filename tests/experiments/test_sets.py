@@ -50,6 +50,7 @@ def sets(tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_every_set_is_a_study_and_one_table_holds_all(sets, tmp_path, monkeypatch, capsys):
     out, before = tmp_path / "out", sorted((tmp_path / "data").rglob("*"))
     # Only the figures and the page are left out.

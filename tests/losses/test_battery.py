@@ -371,6 +371,7 @@ def test_merged_parts_equal_the_whole(name):
     )
 
 
+@pytest.mark.slow
 @every_ratio()
 def test_accumulated_and_streamed_images_equal_one_step_over_all(name):
     case = CASES[name]

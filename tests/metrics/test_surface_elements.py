@@ -99,6 +99,7 @@ def test_deepmind_s_squares():
     np.testing.assert_allclose(found, [1 / there, 2 * beyond / claimed, 2, 2, dice], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_deepmind_s_cubes_shifted_by_a_pixel():
     target = np.zeros((100, 100, 100), bool)
     target[:50] = True

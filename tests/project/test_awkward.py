@@ -165,6 +165,7 @@ def every_call(test):
     return pytest.mark.parametrize("name", CALLS)(test)
 
 
+@pytest.mark.slow
 @every_call
 def test_awkward_arguments(name):
     # Eagerly, where values are on the host, and traced, where they are not.

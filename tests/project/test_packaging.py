@@ -67,6 +67,7 @@ print(json.dumps(dice_jax.analysis.STATEMENTS[0].id))
         dice_jax.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     Version(np.__version__) < Version("2.3"),
     reason="before 2.3, NumPy's own arrays are partly unknown to a strict checker",

@@ -8,6 +8,8 @@ from scipy import ndimage
 from experiments.images.calibration import calibrated_noise
 from experiments.images.masks import make_images
 
+pytestmark = pytest.mark.slow
+
 
 def _reference_dice(images, masks):
     best = 0.0

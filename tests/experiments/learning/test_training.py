@@ -24,7 +24,7 @@ def _tasks(rates=(1e-3, 3e-3)):
     ]
 
 
-@pytest.mark.parametrize("model", ["linear", "unet"])
+@pytest.mark.parametrize("model", ["linear", pytest.param("unet", marks=pytest.mark.slow)])
 def test_scanned_and_stepwise_training_agree(model):
     """On accelerators the steps are scanned and the runs vmapped; here both run on a CPU."""
     arm = parse_arm("dice")

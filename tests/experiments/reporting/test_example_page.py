@@ -9,6 +9,7 @@ from experiments.reporting.example_page import write_examples
 from tests.experiments.images.folders import write
 
 
+@pytest.mark.slow
 def test_page_shows_what_was_asked_for_and_what_was_achieved(tmp_path):
     lines = []
     write_examples(

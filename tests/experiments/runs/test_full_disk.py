@@ -11,7 +11,7 @@ from experiments.__main__ import main
 from tests.experiments.conftest import without_rendering
 from tests.experiments.runs.test_kills import contents
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = [pytest.mark.usefixtures("unrendered"), pytest.mark.slow]
 
 ARGUMENTS = ["compare", "--model", "bias", "--losses", "bce", "--fractions", "0.1"]
 ARGUMENTS += ["--seeds", "2", "--steps", "10", "--image-size", "16", "--train-images", "8"]

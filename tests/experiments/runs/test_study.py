@@ -268,6 +268,7 @@ def test_status_goes_by_average_precision_never_by_dice():
     assert status_of("unet", True, ranked) == "diverged"
 
 
+@pytest.mark.slow
 def test_a_diverged_run_is_a_result(tmp_path, unrendered):
     config = dataclasses.replace(
         TINY, model="linear", losses=("bce",), fractions=(0.1,), seeds=1, learning_rates=(1e38,)
@@ -289,6 +290,7 @@ def test_logged_steps_hold_the_first_and_the_last():
     assert len(logged(history, 500)) == 100
 
 
+@pytest.mark.slow
 def test_a_study_of_two_models_is_one_directory(tmp_path):
     small = {"losses": ("bce",), "fractions": (0.1,), "seeds": 1, "learning_rates": (0.1,)}
     configs = tuple(dataclasses.replace(TINY, model=model, **small) for model in ("bias", "linear"))
@@ -310,6 +312,7 @@ def test_a_directory_written_before_a_study_could_have_several_models_loads(tmp_
     assert load_configs(ROOT / "experiments" / "results" / "quick")[0].model == "unet"
 
 
+@pytest.mark.slow
 def test_runs_of_one_program_cut_off_in_the_middle(tmp_path, monkeypatch):
     """As on an accelerator: all runs of a loss at once, filled up to one size."""
     monkeypatch.setattr("experiments.runs.study.scans_by_default", lambda: True)
