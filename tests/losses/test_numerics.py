@@ -242,7 +242,8 @@ def test_float64_in_float64_out():
         chex.assert_type(dj.dice_loss(dj.sigmoid_region_sums(x, x > 0)), jnp.float64)
 
 
-def check_drift(pixels):
+@pytest.mark.parametrize("pixels", [2**26, pytest.param(2**28, marks=pytest.mark.huge)])
+def test_sums_stay_accurate_over_many_pixels(pixels):
     """Constants are the worst case: every rounding of a running sum has the same sign."""
     # Many pixels: here the machine code's speed matters.
     jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
@@ -260,15 +261,6 @@ def check_drift(pixels):
     np.testing.assert_allclose(
         sums.foreground_cross_entropy[0], np.log1p(np.e) * (pixels // 2), rtol=1e-6
     )
-
-
-def test_sums_stay_accurate_at_2_to_the_26_pixels():
-    check_drift(2**26)
-
-
-@pytest.mark.huge
-def test_sums_stay_accurate_at_2_to_the_28_pixels():
-    check_drift(2**28)
 
 
 # Options.
